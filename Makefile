@@ -1,0 +1,53 @@
+# Everything sets itself up: a fresh machine needs Python >= 3.11 (with venv) and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+DEMO := demo-out
+PEER := .bench/datatrove
+
+.PHONY: demo test test-slow lint format bench bench-env clean
+
+demo: $(READY)  ## the fineweb recipe on the bundled archive
+	rm -rf $(DEMO)
+	$(BIN)/tokenmill run fineweb --input examples/data --output $(DEMO)
+	@echo "The clean documents are in $(DEMO)/data/, what was dropped and why in $(DEMO)/dropped/."
+	@echo "Open $(DEMO)/report.html in a browser."
+
+test: $(READY)  ## the fast suite
+	$(BIN)/python -m pytest -n auto --dist worksteal
+
+test-slow: $(READY)  ## the whole crawl, and every kill point
+	$(BIN)/python -m pytest -m slow -x
+
+lint: $(READY)  ## style, types, direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python tools/check_layers.py
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench-env: $(PEER)/.ready $(READY)
+
+bench: bench-env  ## against datatrove, on the developers' shared data
+	$(BIN)/python benchmarks/extraction.py
+	$(BIN)/python benchmarks/end_to_end.py
+
+clean:
+	rm -rf $(VENV) .bench $(DEMO) .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "tokenmill needs Python 3.11 or newer: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,datatrove]'
+	touch $@
+
+# The peer pins other versions (trafilatura < 1.12, spaCy), so it has an environment of its own.
+$(PEER)/.ready: benchmarks/requirements-datatrove.txt
+	$(PYTHON) -m venv $(PEER)
+	$(PEER)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
