@@ -1,0 +1,98 @@
+"""`Doc`: the read-only view of one row that filters see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tokenmill.core import segment
+from tokenmill.core.signals import compute
+
+
+class Doc:
+    """One document: `doc.text`, `doc.url`, `doc.words`, `doc.lines`, `doc.paragraphs`, `doc["column"]`.
+
+    Words, lines and signals are computed on first use and shared by all filters that see the same text.
+    A test builds one without an engine: `Doc(text="a b", url="http://e.org/")`.
+    """
+
+    __slots__ = ("_cache", "_fetch", "_values")
+
+    def __init__(
+        self,
+        text: str | None = None,
+        *,
+        _fetch: Callable[[str], Any] | None = None,
+        **columns: Any,
+    ) -> None:
+        self._values: dict[str, Any] = columns
+        if text is not None:
+            columns["text"] = text
+        self._fetch = _fetch
+        self._cache: dict[str, Any] = {}
+
+    def __getitem__(self, column: str) -> Any:
+        """Value of a column of the row; KeyError when the row has no such column."""
+        if column not in self._values:
+            if self._fetch is None:
+                raise KeyError(column)
+            self._values[column] = self._fetch(column)
+        return self._values[column]
+
+    def __contains__(self, column: str) -> bool:
+        try:
+            self[column]
+        except KeyError:
+            return False
+        return True
+
+    @property
+    def text(self) -> str:
+        text: str = self["text"]
+        return text
+
+    @property
+    def url(self) -> str:
+        url: str = self["url"]
+        return url
+
+    @property
+    def words(self) -> list[str]:
+        """Tokens in order, punctuation included (see `tokenmill.core.segment.words`)."""
+        words: list[str] = self.cached("words", lambda doc: segment.words(doc.text))
+        return words
+
+    @property
+    def lines(self) -> list[str]:
+        """Pieces between runs of newlines."""
+        lines: list[str] = self.cached("lines", lambda doc: segment.lines(doc.text))
+        return lines
+
+    @property
+    def paragraphs(self) -> list[str]:
+        """Pieces between blank lines."""
+        paragraphs: list[str] = self.cached("paragraphs", lambda doc: segment.paragraphs(doc.text))
+        return paragraphs
+
+    def cached(self, key: str, make: Callable[[Doc], Any]) -> Any:
+        """`make(self)`, computed once for this text."""
+        if key not in self._cache:
+            self._cache[key] = make(self)
+        return self._cache[key]
+
+    def value(self, signal: str) -> Any:
+        """A column of that name if the row has one, else the registered signal, computed once."""
+        if signal in self:
+            return self[signal]
+        return self.cached(f"signal:{signal}", lambda doc: compute(signal, doc))
+
+    def replaced(self, changes: Mapping[str, Any]) -> Doc:
+        """A new view with other values; what was computed from the old text is forgotten."""
+        new = Doc(_fetch=self._fetch)
+        new._values = {**self._values, **changes}
+        if "text" not in changes:
+            new._cache = self._cache
+        return new
+
+    def __repr__(self) -> str:
+        return f"Doc({', '.join(f'{k}={str(v)[:40]!r}' for k, v in self._values.items())})"

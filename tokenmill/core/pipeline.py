@@ -1,0 +1,123 @@
+"""A pipeline: a name and a list of configured stages. A recipe is a function that returns one."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from tokenmill.core.errors import ConfigError, did_you_mean
+from tokenmill.core.settings import build_stage
+from tokenmill.core.stage import Stage
+
+_USER_MODULES = "tokenmill_user_"
+
+
+class Pipeline:
+    """`Pipeline("mine", [ReadWarc(), ..., WriteParquet()])`. Immutable; stages run in the order given."""
+
+    def __init__(self, name: str, stages: Iterable[Stage]) -> None:
+        self.name = name
+        self.stages: tuple[Stage, ...] = tuple(stages)
+        self.labels: tuple[str, ...] = _labels(self.stages)
+        for stage in self.stages:
+            if not isinstance(stage, Stage):
+                raise ConfigError(
+                    f"{stage!r} in pipeline {name!r} is not a stage",
+                    fix="add an instance of a Stage subclass, such as GopherQuality()",
+                )
+
+    def with_settings(self, assignments: Iterable[tuple[str, str, Any]]) -> Pipeline:
+        """A copy with (stage, field, value) changed; ConfigError names the nearest stage or field."""
+        configs = {label: stage.config() for label, stage in zip(self.labels, self.stages, strict=True)}
+        for label, field, value in assignments:
+            if label not in configs:
+                raise ConfigError(f"recipe {self.name!r} has no stage {label!r}", why=did_you_mean(label, configs))
+            configs[label][field] = value
+        rebuilt = [
+            build_stage(type(stage), configs[label]) for label, stage in zip(self.labels, self.stages, strict=True)
+        ]
+        return Pipeline(self.name, rebuilt)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values from which `from_json` rebuilds the pipeline, in this or another process."""
+        entries = []
+        for label, stage in zip(self.labels, self.stages, strict=True):
+            cls = type(stage)
+            entry = {
+                "stage": label,
+                "class": f"{cls.__module__}:{cls.__qualname__}",
+                "version": cls.version,
+                "config": stage.config(),
+            }
+            if cls.__module__.startswith(_USER_MODULES):
+                entry["file"] = sys.modules[cls.__module__].__file__
+                entry["class"] = f":{cls.__qualname__}"
+            entries.append(entry)
+        return {"recipe": self.name, "stages": entries}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Pipeline:
+        """The pipeline that `to_json` described; ConfigError where a class is gone or has changed version."""
+        return cls(data["recipe"], [_stage_from_entry(entry) for entry in data["stages"]])
+
+    def __repr__(self) -> str:
+        return f"Pipeline({self.name!r}, {list(self.labels)})"
+
+
+def _labels(stages: Sequence[Stage]) -> tuple[str, ...]:
+    """One name per stage; a second stage of the same class gets `_2` and so on."""
+    seen: dict[str, int] = {}
+    labels = []
+    for stage in stages:
+        name = getattr(type(stage), "name", type(stage).__name__)
+        seen[name] = seen.get(name, 0) + 1
+        labels.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
+    return tuple(labels)
+
+
+def _stage_from_entry(entry: Mapping[str, Any]) -> Stage:
+    module_name, _, qualname = entry["class"].partition(":")
+    try:
+        module = load_file(entry["file"]) if "file" in entry else importlib.import_module(module_name)
+        found: Any = module
+        for part in qualname.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(
+            f"stage {entry['stage']!r} cannot be loaded from {entry.get('file', module_name)}",
+            why=str(error),
+            fix="run where the module that defines it can be imported",
+        ) from error
+    if found.version != entry["version"]:
+        raise ConfigError(
+            f"stage {entry['stage']!r} is version {found.version} here, the run was made with {entry['version']}",
+            why="the two can give other bytes",
+            fix="use the tokenmill that made the run, or start a new output",
+        )
+    stage = build_stage(found, entry["config"])
+    return stage
+
+
+def load_file(path: str) -> ModuleType:
+    """Import a user's Python file under a name of its own, once per process."""
+    absolute = str(Path(path).resolve())
+    stem = "".join(char if char.isalnum() else "_" for char in absolute)
+    name = _USER_MODULES + stem
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, absolute)
+    if spec is None or spec.loader is None or not Path(absolute).is_file():
+        raise ConfigError(f"no Python file at {path}", fix="give a recipe as my.py:name")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module

@@ -1,0 +1,207 @@
+"""Words, lines and paragraphs of a text: the readable definition that kernels must equal.
+
+Words follow the conventions of spaCy's blank English tokenizer, on whose tokens (punctuation marks included)
+the published ratios of the heuristic filters were computed: a text is cut at white space, then each piece
+loses opening and closing marks one by one, and what is left is cut at inner hyphens, slashes and the like.
+A piece's tokens never depend on its neighbours, so they are remembered per piece.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import chain
+from unicodedata import category
+
+_NEWLINES = re.compile(r"\n+")
+_PARAGRAPH = re.compile(r"\n{2,}")
+
+
+def _symbols() -> str:
+    """Dingbats and other pictures (Unicode category So) of the blocks where they live."""
+    blocks = range(0xA0, 0x100), range(0x2100, 0x2C00), range(0xFFE0, 0xFFFE)
+    return "".join(chr(code) for block in blocks for code in block if category(chr(code)) == "So")
+
+
+def _latin(lower: bool) -> str:
+    """Latin letters with diacritics of one case; upper and lower case alternate there, so no ranges."""
+    chars = (chr(code) for block in (range(0xC0, 0x250), range(0x1E00, 0x1F00)) for code in block)
+    return "".join(char for char in chars if (char.islower() if lower else char.isupper()))
+
+
+_UNCASED = "\u0591-\u0dff\u1100-\u137f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
+_LOWER = "a-zα-ωа-яё" + _latin(lower=True) + _UNCASED
+_UPPER = "A-ZΑ-ΩА-ЯЁ" + _latin(lower=False) + _UNCASED
+_LETTER = r"[^\W\d_]"
+_SYMBOLS = _symbols()
+_EMOJI = "\U0001f000-\U0001faff"
+_PICTURE = re.escape(_SYMBOLS) + _EMOJI
+_QUOTES = "'\"”“`‘´’‚„»«「」『』（）〔〕【】《》〈〉⟦⟧"
+_MARKS = "…,:;!?¿؟¡()[]{}<>_#*&。？！，、；：～·।،۔؛٪"
+_CURRENCY = "$£€¥฿₽﷼₠-₿"
+
+_CLOSING = frozenset(_QUOTES + _MARKS + "—–" + _SYMBOLS) | {chr(code) for code in range(0x1F000, 0x1FB00)}
+"""Characters that are a token of their own at the end of a piece."""
+_OPENING = re.compile(
+    rf"\.\.+|(?:US|C|A)\$|\+(?!\d)|[§%=—–{re.escape(_QUOTES)}{re.escape(_MARKS)}{_CURRENCY}{_PICTURE}]"
+)
+_OPENERS = _CLOSING | frozenset("$£€¥฿₽﷼.+§%=UCA") | {chr(code) for code in range(0x20A0, 0x20C0)}
+"""First characters with which `_OPENING` can match."""
+_SIMPLE = re.compile(r"([^\W\d_]+)([,;:!?)\]\"”])|([a-z]{2,})(\.)")
+"""A word and one closing mark: by far the commonest piece that is not a bare word."""
+_UNIT = re.compile(
+    r"(?<=\d)(?:[kcdmµn]?m|[kcdm]?m[²³]|ha|yd|in|ft|[km]?g|µg|t|lb|oz|m/s|km/?h|mph|h?Pa|mbar|[mkgtMKGT][bB]|"
+    rf"[TGMK%]|(?:US|C|A)?\$|[{_CURRENCY}]|\+)\Z"
+)
+_FULL_STOP_AFTER = re.compile(rf"[0-9{_LOWER}%²+\-{re.escape(_QUOTES)}{re.escape(_MARKS)}]\Z|[{_UPPER}][{_UPPER}]\Z")
+_INNER = re.compile(
+    rf"(?=[-–—~:<>=/,.+*^…{_PICTURE}])(?:\.\.+|[…{_PICTURE}]"
+    r"|(?<=[0-9])[+\-*^](?=[0-9-])"
+    rf"|(?<=[{_LOWER}{re.escape(_QUOTES)}])\.(?=[{_UPPER}{re.escape(_QUOTES)}])"
+    rf"|(?<={_LETTER}),(?={_LETTER})"
+    rf"|(?:(?<={_LETTER})|(?<=[0-9]))(?:---?|[-–—~]|——|[:<>=/])(?={_LETTER}))"
+)
+_ADDRESS = re.compile(
+    r"(?:[\w+.-]{2,}://)?(?:\S+@)?(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.)+[a-z]{2,63}(?::\d{2,5})?(?:[/?#]\S*)?"
+)
+_CONTRACTION = re.compile(
+    r"((?:[cC]a|[cCwW]ould|[sS]hould|[dD]o|[dD]oes|[dD]id|[hH]ad|[mM]ay|[mM]ight|[mM]ust|[nN]eed|[oO]ught|"
+    r"[sS]ha|[wW]o|[aA]i|[aA]re|[iI]s|[wW]as|[wW]ere|[hH]ave|[hH]as|[dD]are)(?=n['’]t)"
+    r"|(?:[iI]|[yY]ou|[hH]e|[sS]he|[iI]t|[wW]e|[tT]hey|[wW]ho|[wW]hat|[wW]hen|[wW]here|[wW]hy|[hH]ow|"
+    r"[tT]here|[tT]hat|[tT]his|[tT]hese|[tT]hose|[cCwW]ould|[sS]hould|[mM]ight|[mM]ust)(?=['’](?:m|ll|d|ve|re)))"
+    r"(n['’]t|['’](?:m|ll|d|ve|re))(['’]ve)?"
+)
+_WHOLE = frozenset(
+    "a.m. p.m. e.g. E.g. E.G. i.e. I.e. I.E. v.s. vs. Mr. Mrs. Ms. Messrs. Dr. Prof. St. Mt. Jr. Gen. Gov. Adm. Rep. "
+    "Rev. Sen. Inc. Ltd. Corp. Co. co. Bros. Ph.D. Jan. Feb. Mar. Apr. Jun. Jul. Aug. Sep. Sept. Oct. Nov. Dec. "
+    "Ala. Ariz. Ark. Calif. Colo. Conn. Del. Fla. Ga. Ia. Ill. Ind. Kan. Ky. La. Mass. Md. Mich. Minn. Miss. Mo. "
+    "Mont. Neb. Nev. Okla. Ore. Pa. Tenn. Va. Wash. Wis. and/or w/o C++ o'clock O'clock ma'am Ma'am "
+    ":) :-) ;) ;-) :( :-( :D :-D :P :-P :/ <3".split()
+) | frozenset(f"{letter}." for letter in "abcdefghijklmnopqrstuvwxyz")
+"""Pieces that stay whole: abbreviations with their full stop, and a few smileys."""
+_TWO = {
+    "cannot": ("can", "not"),
+    "Cannot": ("Can", "not"),
+    "gonna": ("gon", "na"),
+    "gotta": ("got", "ta"),
+}
+
+
+def _trailing(piece: str, start: int, end: int) -> int:
+    """Length of the token that closes piece[start:end], 0 when nothing is to be cut off."""
+    last = piece[end - 1]
+    if last in _CLOSING:
+        return 1
+    if last == ".":
+        first = end - 1
+        while first > start and piece[first - 1] == ".":
+            first -= 1
+        if first < end - 1:
+            return end - first
+        return 1 if _FULL_STOP_AFTER.search(piece[max(start, end - 3) : end - 1]) else 0
+    if last in "sS" and end - start > 1 and piece[end - 2] in "'’":
+        return 2
+    near = piece[max(start, end - 6) : end]
+    if last.isdigit() or near.isalpha():
+        return 0
+    unit = _UNIT.search(near)
+    return len(unit.group()) if unit else 0
+
+
+def _known(core: str) -> tuple[str, ...] | None:
+    """The tokens of an abbreviation or a contraction such as "don't"; None for all else."""
+    if core in _WHOLE:
+        return (core,)
+    if core in _TWO:
+        return _TWO[core]
+    match = _CONTRACTION.fullmatch(core) if "'" in core or "’" in core else None
+    return tuple(part for part in match.groups() if part) if match else None
+
+
+def _inner(core: str) -> list[str]:
+    """Cut at hyphens, slashes, commas and dots between letters, unless the whole is an address."""
+    if core.isalnum():
+        return [core]
+    cuts = list(_INNER.finditer(core))
+    if not cuts or _ADDRESS.fullmatch(core):
+        return [core]
+    tokens, done = [], 0
+    for cut in cuts:
+        tokens += [core[done : cut.start()], cut.group()]
+        done = cut.end()
+    tokens.append(core[done:])
+    return [token for token in tokens if token]
+
+
+def _split_piece(piece: str) -> tuple[str, ...]:
+    """The tokens of one piece without white space."""
+    if piece.isalpha():
+        return _TWO.get(piece, (piece,))
+    if piece in _WHOLE:
+        return (piece,)
+    simple = _SIMPLE.fullmatch(piece)
+    if simple and piece[:-1] not in _TWO:
+        return (piece[:-1], piece[-1])
+    start, end = 0, len(piece)
+    before: list[str] = []
+    # Only a short rest can be an abbreviation or a contraction: looking no further keeps the cost linear.
+    while start < end and piece[start] in _OPENERS and not (end - start <= 12 and _known(piece[start:end])):
+        opening = _OPENING.match(piece, start, end)
+        if opening is None:
+            break
+        before.append(opening.group())
+        start = opening.end()
+    after: list[str] = []
+    core: tuple[str, ...] | list[str] | None = None
+    while start < end:
+        core = _known(piece[start:end]) if end - start <= 12 else None
+        length = 0 if core else _trailing(piece, start, end)
+        if length == 0:
+            break
+        after.append(piece[end - length : end])
+        end -= length
+    if core is None:
+        core = _inner(piece[start:end]) if start < end else []
+    return (*before, *core, *reversed(after))
+
+
+class _Pieces(dict[str, tuple[str, ...]]):
+    """Piece -> tokens, remembered: the words of a language repeat and their tokens never change.
+
+    When full, what was used since the last time stays within reach and the rest is forgotten.
+    """
+
+    MAX_ENTRIES = 1 << 15
+    MAX_LENGTH = 24
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._older: dict[str, tuple[str, ...]] = {}
+
+    def __missing__(self, piece: str) -> tuple[str, ...]:
+        tokens = self._older.get(piece)
+        if tokens is None:
+            tokens = _split_piece(piece)
+        if len(piece) <= self.MAX_LENGTH:
+            if len(self) >= self.MAX_ENTRIES:
+                self._older = dict(self)
+                self.clear()
+            self[piece] = tokens
+        return tokens
+
+
+_PIECES = _Pieces()
+
+
+def words(text: str) -> list[str]:
+    """Tokens of the text in order, punctuation included."""
+    return list(chain.from_iterable(map(_PIECES.__getitem__, text.split())))
+
+
+def lines(text: str) -> list[str]:
+    """Pieces between runs of newlines."""
+    return _NEWLINES.split(text)
+
+
+def paragraphs(text: str) -> list[str]:
+    """Pieces of the stripped text between runs of two or more newlines."""
+    return _PARAGRAPH.split(text.strip())

@@ -1,0 +1,208 @@
+"""The stage contract: what a stage declares, and the six kinds.
+
+A stage is a frozen, keyword-only dataclass. Its fields are its configuration; a string under a field gives
+meaning, unit, default and source. Sub-classing is enough: the base class makes the dataclass and registers
+the stage under its snake_case name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, dataclass_transform
+
+import pyarrow as pa
+
+from tokenmill.core.errors import ConfigError, did_you_mean
+from tokenmill.core.rule import Drop, Rule
+
+if TYPE_CHECKING:
+    from tokenmill.core.doc import Doc
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one worker of a stage needs. Neighbours with equal resources are fused into one phase."""
+
+    cpus: float = 1.0
+    gpus: float = 0.0
+    memory_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class InputShard:
+    """One unit of input: a file. `path` opens it, `name` is its path below the input root."""
+
+    path: str
+    name: str
+    size: int
+    etag: str
+
+
+_REGISTRY: dict[str, type[Stage]] = {}
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+class Stage:
+    """Base of all stages. See the module docstring for how to write one."""
+
+    name: ClassVar[str] = ""
+    """snake_case name in reports, `--set` and manifests; made from the class name when empty."""
+    version: ClassVar[int] = 1
+    """Raised whenever the same configuration can give other bytes."""
+    reads: ClassVar[tuple[str, ...]] = ()
+    """Columns that must exist before the stage."""
+    adds: ClassVar[Mapping[str, pa.DataType]] = {}
+    """Columns that exist after the stage, with their types."""
+    resources: ClassVar[Resources] = Resources()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        dataclass(frozen=True, kw_only=True)(cls)
+        if "name" not in cls.__dict__ or not cls.name:
+            cls.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
+        if Stage in cls.__bases__:
+            return
+        known = _REGISTRY.get(cls.name)
+        if known is not None and (known.__qualname__, known.__module__) != (cls.__qualname__, cls.__module__):
+            raise ConfigError(
+                f"two stages are named {cls.name!r}: {known.__module__}.{known.__qualname__}"
+                f" and {cls.__module__}.{cls.__qualname__}",
+                fix="give one of them another class name, or set its `name`",
+            )
+        _REGISTRY[cls.name] = cls
+
+    def setup(self) -> None:
+        """Load heavy things, once per worker. Keep them in a `functools.cached_property` and touch it here."""
+
+    def digests(self) -> Mapping[str, str]:
+        """Digests of models and lists, and versions of libraries, on which the output depends.
+
+        Called by the plan; a missing file raises ConfigError here, before any work begins.
+        """
+        return {}
+
+    def columns_added(self) -> Mapping[str, pa.DataType]:
+        """`adds`, unless the settings decide which columns there are."""
+        return type(self).adds
+
+    def config(self) -> dict[str, Any]:
+        """The settings of the stage as plain JSON values."""
+        fields = dataclasses.fields(self)  # type: ignore[arg-type]
+        return {f.name: _plain(getattr(self, f.name)) for f in fields}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    return value
+
+
+class Skips(Protocol):
+    """How a source reports what it does not turn into a document."""
+
+    def __call__(
+        self, reason: str, *, id: str = "", url: str = "", offset: int = -1, length: int = -1, detail: str = ""
+    ) -> None: ...
+
+
+class Source(Stage):
+    """Turns an input shard into batches."""
+
+    suffixes: ClassVar[tuple[str, ...]] = ()
+    """File name endings that the source reads when the input is a folder."""
+
+    @abstractmethod
+    def read(self, shard: InputShard, skip: Skips) -> Iterator[pa.RecordBatch]:
+        """Yield batches in file order, and call `skip` once for every record that is left out."""
+        raise NotImplementedError
+
+
+class Rewrite(Stage):
+    """Changes the text or other columns of a document, or drops it."""
+
+    @abstractmethod
+    def rewrite(self, doc: Doc) -> Mapping[str, Any] | Drop:
+        """New values of `text` or of columns in `adds`, or the reason to drop the document."""
+        raise NotImplementedError
+
+
+class Annotate(Stage):
+    """Adds columns to a batch; rows stay as they are (asserted by the engine)."""
+
+    @abstractmethod
+    def annotate(self, batch: pa.RecordBatch) -> Mapping[str, pa.Array]:
+        """One array per column of `adds`, each as long as the batch."""
+        raise NotImplementedError
+
+
+class Filter(Stage):
+    """Keeps or drops a document; cannot change it.
+
+    Either `rules()` gives a table, or `judge(doc)` gives the reason to drop the document (None keeps it).
+    """
+
+    def rules(self) -> tuple[Rule, ...]:
+        """The rules in the order in which they are tried; the first that holds is the recorded reason."""
+        return ()
+
+    def judge(self, doc: Doc) -> str | Drop | None:
+        """The reason to drop the document, or None."""
+        for rule in self._active_rules:
+            value = doc.value(rule.signal)
+            if rule.drops(value):
+                return Drop.by(rule, value)
+        return None
+
+    @cached_property
+    def _active_rules(self) -> tuple[Rule, ...]:
+        return tuple(rule for rule in self.rules() if rule.active)
+
+
+class Barrier(Stage):
+    """Work over all shards at once (deduplication, global shuffle), ending in a table keyed by `doc_id`.
+
+    A barrier ends a phase: the plan cuts there.
+    """
+
+
+class ShardWriter(Protocol):
+    """An open output shard."""
+
+    def write(self, batch: pa.RecordBatch) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Sink(Stage):
+    """Writes batches into one file per shard."""
+
+    extension: ClassVar[str] = ""
+
+    @abstractmethod
+    def open(self, path: str, schema: pa.Schema) -> ShardWriter:
+        """A writer for a local file; the runner verifies and publishes what it wrote."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def verify(self, path: str, rows: int) -> None:
+        """Re-open what was written; raise ShardError unless it is readable and has that many rows."""
+        raise NotImplementedError
+
+
+def stage_class(name: str) -> type[Stage]:
+    """The registered stage class of that name; ConfigError with the nearest names otherwise."""
+    if name not in _REGISTRY:
+        raise ConfigError(f"no stage named {name!r}", why=did_you_mean(name, _REGISTRY))
+    return _REGISTRY[name]
+
+
+def registered_stages() -> dict[str, type[Stage]]:
+    """All stage classes that have been imported, by name."""
+    return dict(_REGISTRY)
