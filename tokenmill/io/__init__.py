@@ -1,0 +1,1 @@
+"""File systems, archive and table formats, manifests and atomic publishing."""
