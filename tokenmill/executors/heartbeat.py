@@ -1,0 +1,65 @@
+"""Which document a child process is working on, in 16 bytes of shared memory.
+
+The child writes before every document, the parent reads when the child is late or dead. A mapped file works
+for processes that share nothing else, and costs no system call per document.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+import tempfile
+from dataclasses import dataclass
+
+_LAYOUT = struct.Struct("<iiq")
+IDLE = -2
+"""Row of a heartbeat between batches."""
+
+
+@dataclass(frozen=True)
+class Position:
+    """Stage index and row of the document at work (row -1: a whole batch, IDLE: nothing), and a counter that
+    changes with every document."""
+
+    stage: int
+    row: int
+    ticks: int
+
+
+class Heartbeat:
+    """One shared cell. The parent creates it (`path=None`), the child opens it by path."""
+
+    def __init__(self, path: str | None = None) -> None:
+        self._owner = path is None
+        if path is None:
+            folder = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+            descriptor, path = tempfile.mkstemp(prefix="tokenmill-beat-", dir=folder)
+            os.ftruncate(descriptor, _LAYOUT.size)
+        else:
+            descriptor = os.open(path, os.O_RDWR)
+        self.path = path
+        self._map = mmap.mmap(descriptor, _LAYOUT.size)
+        os.close(descriptor)
+        self._ticks = 0
+        self.idle()
+
+    def __call__(self, stage: int, row: int) -> None:
+        """The child begins with this document."""
+        self._ticks += 1
+        _LAYOUT.pack_into(self._map, 0, stage, row, self._ticks)
+
+    def idle(self) -> None:
+        """Nothing is at work."""
+        self(-1, IDLE)
+
+    def read(self) -> Position:
+        return Position(*_LAYOUT.unpack_from(self._map, 0))
+
+    def close(self) -> None:
+        self._map.close()
+        if self._owner:
+            try:
+                os.unlink(self.path)
+            except FileNotFoundError:
+                pass

@@ -1,0 +1,248 @@
+"""Running batches through fused stages: in a watched child process, or in this one for a debugger."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from tokenmill.core import errors
+from tokenmill.core.accounting import StageCount
+from tokenmill.core.errors import ShardError, TokenmillError
+from tokenmill.core.pipeline import Pipeline
+from tokenmill.core.plan import Phase
+from tokenmill.executors.chain import Chain, ChainResult
+from tokenmill.executors.channel import Channel, ChildGone
+from tokenmill.executors.framing import pack_batches, unpack_batches
+from tokenmill.executors.heartbeat import IDLE, Heartbeat, Position
+from tokenmill.executors.process import cpu_seconds, is_running, resident_bytes
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one document may cost before it is given up."""
+
+    document_seconds: float = 8.0
+    """CPU seconds of one document (or wall-clock seconds without using the CPU). Real pages stay below 2 s."""
+    setup_seconds: float = 300.0
+    """Wall-clock seconds for loading models and compiling kernels."""
+    memory_bytes: int = 4 << 30
+    """Address space of the child; an allocation beyond it fails there."""
+    growth_bytes: int = 256 << 20
+    """A child that has grown by this much since its set-up is replaced (parsers leak)."""
+
+
+class Host(Protocol):
+    """Runs the fused stages of a phase on batches."""
+
+    def run(self, batch: pa.RecordBatch, seen: Mapping[str, int]) -> ChainResult: ...
+
+    def close(self) -> None: ...
+
+
+class InlineHost:
+    """The stages in this very process: for a debugger and for tests. Nothing protects it."""
+
+    def __init__(self, phase: Phase, *, sample: float, seed: int) -> None:
+        self._chain = Chain(phase.fused, sample=sample, seed=seed)
+        self._chain.setup()
+
+    def run(self, batch: pa.RecordBatch, seen: Mapping[str, int]) -> ChainResult:
+        return self._chain.run(batch, seen=seen)
+
+    def close(self) -> None:
+        pass
+
+
+class ChildHost:
+    """The stages in a supervised child process.
+
+    A document over its limits, or one that kills the child, is blamed by the heartbeat, the child is replaced,
+    and the batch is run again with that document quarantined. The batch is the unit that is done again, so
+    sources keep batches small (128 pages).
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        phase: Phase,
+        *,
+        sample: float,
+        seed: int,
+        limits: Limits,
+        alive: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`alive` is called after every lost child, for a supervisor that minds silence."""
+        self._alive = alive
+        self._setup = {
+            "op": "setup",
+            "pipeline": pipeline.to_json(),
+            "labels": [label for label, _ in phase.fused],
+            "sample": sample,
+            "seed": seed,
+        }
+        self._limits = limits
+        self._beat = Heartbeat()
+        self._child: subprocess.Popen[bytes] | None = None
+        self._channel: Channel | None = None
+        self._watch = _Watch(self._beat, limits)
+        self._baseline = 0
+        self.restarts = 0
+
+    def run(self, batch: pa.RecordBatch, seen: Mapping[str, int]) -> ChainResult:
+        """The result of a batch, whatever its documents do to the child."""
+        poison: dict[int, tuple[int, str, str]] = {}
+        isolate, blind = False, 0
+        _, packed = pack_batches(batch)
+        while True:
+            channel = self._ready()
+            header = {"op": "batch", "poison": poison, "isolate": isolate, "seen": dict(seen)}
+            try:
+                answer, body = channel.request(header, packed)
+            except ChildGone:
+                position, cause, detail = self._bury()
+                self._alive()
+                if position.row >= 0 and position.row not in poison:
+                    poison[position.row] = (position.stage, cause, detail)
+                elif not isolate:
+                    isolate = True
+                else:
+                    blind += 1
+                    if blind == 3:
+                        raise ShardError(
+                            "the child process keeps dying and no document can be blamed",
+                            why=f"{cause}: {detail}",
+                            fix="run with --workers 0 to see the error in one process",
+                        ) from None
+                continue
+            _raise_if_error(answer)
+            kept, dropped, quarantined = unpack_batches(answer["lengths"], body)
+            self._replace_if_grown()
+            counts = [StageCount.from_json(count) for count in answer["counts"]]
+            return ChainResult(kept, dropped, quarantined, counts)
+
+    def close(self) -> None:
+        """End the child and free what is shared with it."""
+        self._stop()
+        self._beat.close()
+
+    def _ready(self) -> Channel:
+        """The channel to a child that has been set up; starts one where there is none."""
+        if self._channel is not None:
+            return self._channel
+        self._beat.idle()
+        command = [sys.executable, "-m", "tokenmill.executors.host_child"]
+        arguments = [str(os.getpid()), self._beat.path, str(self._limits.memory_bytes)]
+        self._child = subprocess.Popen(command + arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._watch.start(self._child, setting_up=True)
+        channel = Channel(self._child, self._watch)
+        try:
+            answer, _ = channel.request(self._setup)
+        except ChildGone:
+            _, cause, detail = self._bury()
+            raise ShardError(
+                "the child process died while it set up its stages",
+                why=f"{cause}: {detail}",
+                fix="run with --workers 0 to see the error; more memory may help (--memory-limit)",
+            ) from None
+        _raise_if_error(answer)
+        self._watch.start(self._child, setting_up=False)
+        self._baseline = resident_bytes(self._child.pid)
+        self._channel = channel
+        self.restarts += 1
+        return channel
+
+    def _bury(self) -> tuple[Position, str, str]:
+        """Where the child was when it died, and of what."""
+        assert self._child is not None
+        position = self._beat.read()
+        if self._watch.verdict:
+            self._stop()
+            return position, "timeout", self._watch.verdict
+        try:
+            code = self._child.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            code = 0
+        self._stop()
+        if code < 0:
+            name = signal.Signals(-code).name
+            return position, f"killed_{name.lower()}", f"the process was killed by {name}"
+        return position, "process_exit", f"the process ended with exit code {code}"
+
+    def _stop(self) -> None:
+        if self._child is not None:
+            self._child.kill()
+            self._child.wait()
+            for stream in (self._child.stdin, self._child.stdout):
+                if stream is not None:
+                    stream.close()
+        self._child = self._channel = None
+
+    def _replace_if_grown(self) -> None:
+        assert self._child is not None
+        if resident_bytes(self._child.pid) > self._baseline + self._limits.growth_bytes:
+            self._stop()
+
+
+class _Watch:
+    """Called while the parent waits: kills the child when the document at work is over its limits."""
+
+    def __init__(self, beat: Heartbeat, limits: Limits) -> None:
+        self._beat = beat
+        self._limits = limits
+        self.verdict = ""
+
+    def start(self, child: subprocess.Popen[bytes], *, setting_up: bool) -> None:
+        self._child = child
+        self._setting_up = setting_up
+        self._position: Position | None = None
+        self.verdict = ""
+
+    def __call__(self) -> None:
+        now, cpu = time.monotonic(), cpu_seconds(self._child.pid)
+        position = self._beat.read()
+        if position != self._position:
+            self._position, self._since, self._cpu = position, now, cpu
+            return
+        wall = now - self._since
+        used = wall if cpu is None or self._cpu is None else cpu - self._cpu
+        limit = self._limits.document_seconds
+        if self._setting_up:
+            if wall >= self._limits.setup_seconds:
+                self._kill(f"set-up took more than {self._limits.setup_seconds:.0f} s")
+        elif position.row == IDLE:
+            if wall >= 8 * limit:
+                self._kill(f"no answer for {8 * limit:.0f} s")
+        elif position.row < 0:
+            # a whole batch in one call: being hasty costs nothing, the batch is done again one at a time
+            if used >= limit / 2 or (wall >= limit / 2 and not is_running(self._child.pid)):
+                self._kill(f"a batch took more than {limit / 2:.0f} s")
+        elif used >= limit:
+            self._kill(f"more than {limit:.0f} CPU seconds")
+        elif wall >= limit and used < wall / 4 and not is_running(self._child.pid):
+            self._kill(f"no progress for {limit:.0f} s")
+        elif wall >= 8 * limit:
+            self._kill(f"more than {8 * limit:.0f} s")
+
+    def _kill(self, verdict: str) -> None:
+        self.verdict = verdict
+        self._child.kill()
+
+
+def _raise_if_error(answer: Mapping[str, Any]) -> None:
+    if not answer["ok"]:
+        raise rebuild_error(answer)
+
+
+def rebuild_error(fields: Mapping[str, Any]) -> TokenmillError:
+    """The error that another process described."""
+    cls = getattr(errors, fields["error"], TokenmillError)
+    error: TokenmillError = cls(fields["what"], where=fields["where"], why=fields["why"], fix=fields["fix"])
+    return error

@@ -1,0 +1,79 @@
+"""What a supervised child process needs: death with its parent, limits, and its resource use.
+
+Linux has all of it. Elsewhere the CPU clock and the memory reading are missing, and wall-clock time decides.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from typing import BinaryIO
+
+_PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent(parent: int) -> None:
+    """Ask the kernel to kill this process when its parent dies; leave now if that has happened already."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def limit_memory(limit_bytes: int) -> None:
+    """Bound the address space: an allocation beyond it fails in this process instead of on the machine."""
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    wanted = limit_bytes if hard == resource.RLIM_INFINITY else min(limit_bytes, hard)
+    try:
+        resource.setrlimit(resource.RLIMIT_AS, (wanted, hard))
+    except (ValueError, OSError):  # macOS refuses; the other limits still hold
+        pass
+    try:
+        # if the machine runs out all the same, this process goes first
+        with open("/proc/self/oom_score_adj", "w") as stream:
+            stream.write("1000")
+    except OSError:
+        pass
+
+
+def protect_stdout() -> BinaryIO:
+    """A private handle on stdout for messages; whatever a library prints goes to stderr instead."""
+    handle = os.fdopen(os.dup(1), "wb", buffering=1 << 16)
+    os.dup2(2, 1)
+    return handle
+
+
+def cpu_seconds(pid: int) -> float | None:
+    """CPU time of a process so far, None where it cannot be read."""
+    fields = _stat_fields(pid)
+    if fields is None:
+        return None
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def is_running(pid: int) -> bool:
+    """Whether the process wants a CPU or a disk right now (rather than sleeping or being stopped)."""
+    fields = _stat_fields(pid)
+    return fields is not None and fields[0] in ("R", "D")
+
+
+def resident_bytes(pid: int) -> int:
+    """Resident memory of a process, 0 where it cannot be read."""
+    try:
+        with open(f"/proc/{pid}/statm") as stream:
+            return int(stream.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def _stat_fields(pid: int) -> list[str] | None:
+    """Fields of /proc/<pid>/stat from the state on: the name before it may hold spaces."""
+    try:
+        with open(f"/proc/{pid}/stat") as stream:
+            return stream.read().rpartition(")")[2].split()
+    except OSError:
+        return None

@@ -1,0 +1,149 @@
+"""`run.json`: the frozen plan of a run, from which any process can work and anyone can run it again."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tokenmill import __version__
+from tokenmill.core.errors import ConfigError
+from tokenmill.core.pipeline import Pipeline
+from tokenmill.core.plan import Plan, make_plan
+from tokenmill.core.stage import InputShard
+from tokenmill.io.runfolder import RunFolder, slugs
+
+RUN_JSON = "run.json"
+_FORMAT = 1
+_LIBRARIES = ("pyarrow", "numpy", "numba", "fastwarc", "warcio", "resiliparse", "trafilatura", "lxml")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Settings of a run that are no settings of a stage, and that its bytes depend on."""
+
+    sample_dropped: float = 0.05
+    """Share of dropped documents whose text is kept in `dropped/`, chosen by a hash of the document id."""
+    seed: int = 0
+    """Seed of that choice."""
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """A plan with its options and the output names of its shards."""
+
+    plan: Plan
+    options: Options
+    input_location: str
+    slugs: tuple[str, ...]
+
+    @classmethod
+    def of(cls, plan: Plan, options: Options, input_location: str) -> RunSpec:
+        return cls(plan, options, input_location, tuple(slugs([shard.name for shard in plan.inputs])))
+
+    def to_json(self) -> dict[str, Any]:
+        plan = self.plan
+        return {
+            "format": _FORMAT,
+            "tokenmill": __version__,
+            **plan.pipeline.to_json(),
+            "digests": plan.digests,
+            "fingerprint": plan.fingerprint,
+            "phases": [
+                {"directory": p.directory, "stages": list(p.labels), "fingerprint": p.fingerprint} for p in plan.phases
+            ],
+            "columns": {field.name: str(field.type) for field in plan.schema},
+            "options": {"sample_dropped": self.options.sample_dropped, "seed": self.options.seed},
+            "input": {
+                "location": self.input_location,
+                "shards": [
+                    {"name": s.name, "path": s.path, "size": s.size, "etag": s.etag, "output": slug}
+                    for s, slug in zip(plan.inputs, self.slugs, strict=True)
+                ],
+            },
+            "versions": versions(),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> RunSpec:
+        """The specification that `to_json` described; the plan is checked again."""
+        inputs = [InputShard(s["path"], s["name"], s["size"], s["etag"]) for s in data["input"]["shards"]]
+        plan = make_plan(Pipeline.from_json(data), inputs)
+        return cls.of(plan, Options(**data["options"]), data["input"]["location"])
+
+
+def versions() -> dict[str, str]:
+    """Versions of everything whose bytes end up in the output."""
+    found = {"python": platform.python_version()}
+    for name in _LIBRARIES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def load_run(folder: RunFolder) -> dict[str, Any]:
+    """The content of `run.json`; ConfigError when the folder holds no run."""
+    data: dict[str, Any] | None = folder.read_json(RUN_JSON)
+    if data is None:
+        raise ConfigError(f"{folder.location} holds no run", why="there is no run.json", fix="check the path")
+    return data
+
+
+def freeze(folder: RunFolder, spec: RunSpec) -> bool:
+    """Write `run.json`, or check that the one there is the same run. True when the run is resumed.
+
+    ConfigError says what differs: another recipe in the same output would be a mixture.
+    """
+    wanted = spec.to_json()
+    present = folder.read_json(RUN_JSON)
+    if present is None:
+        folder.write_json(RUN_JSON, wanted)
+        return False
+    differences = _differences(present, wanted)
+    if differences:
+        raise ConfigError(
+            f"{folder.location} holds another run",
+            why="; ".join(differences[:5]),
+            fix="choose another --output, or delete this one",
+        )
+    return True
+
+
+def _differences(present: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """What makes two runs different, in words. Versions of libraries count where stages name them in digests."""
+    found = []
+    before = {entry["stage"]: entry for entry in present["stages"]}
+    after = {entry["stage"]: entry for entry in wanted["stages"]}
+    if list(before) != list(after):
+        found.append(f"stages {list(before)} there, {list(after)} here")
+    for label in before.keys() & after.keys():
+        for field, value in after[label]["config"].items():
+            old = before[label]["config"].get(field)
+            if old != value:
+                found.append(f"{label}.{field} is {old!r} there, {value!r} here")
+        if before[label]["version"] != after[label]["version"]:
+            found.append(f"{label} is version {before[label]['version']} there, {after[label]['version']} here")
+    for label in wanted["digests"]:
+        if present["digests"].get(label) != wanted["digests"][label]:
+            found.append(f"{label} used {present['digests'].get(label)} there, {wanted['digests'][label]} here")
+    if present["options"] != wanted["options"]:
+        found.append(f"options {present['options']} there, {wanted['options']} here")
+    found += _input_differences(present["input"]["shards"], wanted["input"]["shards"])
+    if not found and present["fingerprint"] != wanted["fingerprint"]:
+        found.append("the fingerprints differ")
+    return sorted(found)
+
+
+def _input_differences(present: Sequence[Mapping[str, Any]], wanted: Sequence[Mapping[str, Any]]) -> list[str]:
+    before = {shard["name"]: shard for shard in present}
+    after = {shard["name"]: shard for shard in wanted}
+    found = [f"input {name} is new" for name in after.keys() - before.keys()]
+    found += [f"input {name} is gone" for name in before.keys() - after.keys()]
+    for name in before.keys() & after.keys():
+        if any(before[name][key] != after[name][key] for key in ("path", "size", "etag")):
+            found.append(f"input {name} has changed")
+    return found

@@ -1,0 +1,249 @@
+"""`run_shard`: the only place that skips, counts, times, quarantines and publishes."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tokenmill import __version__
+from tokenmill.core.accounting import DROPPED, QUARANTINED, StageCount, check_conservation
+from tokenmill.core.errors import ShardError
+from tokenmill.core.plan import Phase
+from tokenmill.core.schema import conform, text_bytes
+from tokenmill.core.stage import InputShard, ShardWriter, Sink
+from tokenmill.executors.chain import clean
+from tokenmill.executors.host import ChildHost, Host, InlineHost, Limits
+from tokenmill.executors.runspec import RunSpec, load_run
+from tokenmill.io.filesystem import open_binary
+from tokenmill.io.parquet import WriteParquet
+from tokenmill.io.runfolder import Attempt, RunFolder, disk_error, file_digest, flush_to_disk
+
+Progress = Callable[[Mapping[str, Any]], None]
+
+NOT_DOCUMENTS = frozenset({"not_response"})
+"""Reasons of a source that are counted but not listed in `dropped/`: requests, metadata and the like."""
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """What a worker needs to run any shard of a phase; plain values, so it travels as JSON."""
+
+    run: str
+    phase: int
+    inline: bool = False
+    limits: Limits = field(default_factory=Limits)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ShardTask:
+        return cls(**{**data, "limits": Limits(**data["limits"])})
+
+
+class ShardRunner:
+    """Runs shards of one phase, one after another, with the same host process."""
+
+    def __init__(self, task: ShardTask, alive: Callable[[], None] = lambda: None) -> None:
+        self._alive = alive
+        self.folder = RunFolder(task.run)
+        self.spec = RunSpec.from_json(load_run(self.folder))
+        self.phase = self.spec.plan.phases[task.phase]
+        self._task = task
+        self._host: Host | None = None
+
+    def run_shard(self, index: int, progress: Progress) -> dict[str, Any]:
+        """The manifest of a shard: the committed one, or that of a new attempt. Idempotent."""
+        slug = self.spec.slugs[index]
+        committed = self.folder.manifest(self.phase.directory, slug)
+        if committed is not None and self.folder.settle(self.phase.directory, slug, committed):
+            return committed
+        attempt = self.folder.new_attempt(self.phase.directory, slug)
+        try:
+            manifest = _Attempt(self, index, attempt, progress).run()
+        except OSError as error:
+            self.folder.discard(attempt)
+            raise disk_error(error, str(error.filename or attempt.directory)) from error
+        except BaseException:
+            self.folder.discard(attempt)
+            raise
+        return self.folder.commit(self.phase.directory, attempt, manifest)
+
+    @property
+    def host(self) -> Host:
+        if self._host is None:
+            options = self.spec.options
+            sample, seed = options.sample_dropped, options.seed
+            if self._task.inline:
+                self._host = InlineHost(self.phase, sample=sample, seed=seed)
+            else:
+                pipeline = self.spec.plan.pipeline
+                self._host = ChildHost(
+                    pipeline, self.phase, sample=sample, seed=seed, limits=self._task.limits, alive=self._alive
+                )
+        return self._host
+
+    def close(self) -> None:
+        if self._host is not None:
+            self._host.close()
+            self._host = None
+
+
+class _Attempt:
+    """One attempt at one shard."""
+
+    def __init__(self, runner: ShardRunner, index: int, attempt: Attempt, progress: Progress) -> None:
+        self._runner = runner
+        self._plan = runner.spec.plan
+        self._phase: Phase = runner.phase
+        self._shard: InputShard = self._plan.inputs[index]
+        self._slug = runner.spec.slugs[index]
+        self._attempt = attempt
+        self._progress = progress
+        self._last = self._phase.index == len(self._plan.phases) - 1
+        self._sink: Sink = self._plan.sink if self._last else WriteParquet(compression_level=1)
+        self._writers: dict[str, ShardWriter] = {}
+        self._rows: Counter[str] = Counter()
+        self._skipped: list[dict[str, Any]] = []
+        first = self._phase.source
+        self._source = StageCount(self._phase.labels[0] if first else "read_phase")
+        self._counts = [StageCount(label) for label, _ in self._phase.fused]
+        self._write_count = StageCount(self._phase.labels[-1] if self._last else "write_phase")
+
+    def run(self) -> dict[str, Any]:
+        """Read, run, write, verify; returns the manifest, not yet committed."""
+        self._source.bytes_in = self._shard.size
+        if self._last:
+            self._writer("data", self._plan.schema)
+        for batch in self._timed_batches():
+            self._take(batch)
+        self._flush_skipped()
+        if not self._writers:
+            self._writer("data", pa.schema(list(self._phase.columns.items())))
+        for writer in self._writers.values():
+            writer.close()
+        counts = [self._source, *self._counts, self._write_count]
+        check_conservation(counts)
+        return {
+            "format": 1,
+            "tokenmill": __version__,
+            "fingerprint": self._phase.fingerprint,
+            "input": {"name": self._shard.name, "size": self._shard.size, "etag": self._shard.etag},
+            "stages": [count.to_json() for count in counts],
+            "files": [self._verified(kind) for kind in self._writers],
+        }
+
+    def _timed_batches(self) -> Iterator[pa.RecordBatch]:
+        batches = self._batches()
+        while True:
+            started = time.perf_counter()
+            batch = next(batches, None)
+            self._source.seconds += time.perf_counter() - started
+            if batch is None:
+                return
+            self._source.into += batch.num_rows
+            self._source.out += batch.num_rows
+            self._source.bytes_out += text_bytes(batch)
+            yield batch
+
+    def _batches(self) -> Iterator[pa.RecordBatch]:
+        if self._phase.source is not None:
+            yield from self._phase.source.read(self._shard, self._skip)
+            return
+        before = self._plan.phases[self._phase.index - 1].directory
+        manifest = self._runner.folder.manifest(before, self._slug)
+        if manifest is None:
+            raise ShardError(f"shard {self._slug} of phase {before} is missing", fix="run the same command again")
+        (path,) = (file["path"] for file in manifest["files"] if file["kind"] == "data")
+        with open_binary(self._runner.folder.path(path)) as stream:
+            yield from pq.ParquetFile(stream).iter_batches(batch_size=128)
+
+    def _skip(
+        self, reason: str, *, id: str = "", url: str = "", offset: int = -1, length: int = -1, detail: str = ""
+    ) -> None:
+        self._source.into += 1
+        self._source.dropped[reason] += 1
+        if reason in NOT_DOCUMENTS:
+            return
+        self._skipped.append(
+            {
+                "doc_id": f"{self._shard.name}#{offset}",
+                "id": clean(id) or None,
+                "url": clean(url) or None,
+                "file_path": self._shard.name,
+                "warc_offset": offset if offset >= 0 else None,
+                "warc_length": length if length >= 0 else None,
+                "stage": self._source.stage,
+                "reason": reason,
+                "detail": clean(detail) or None,
+            }
+        )
+
+    def _take(self, batch: pa.RecordBatch) -> None:
+        """One batch through the host and into the writers, then a word on progress."""
+        self._flush_skipped()
+        seen = {f"{c.stage}.{reason}": n for c in self._counts for reason, n in c.dropped.items()}
+        result = self._runner.host.run(batch, seen)
+        for total, count in zip(self._counts, result.counts, strict=True):
+            total.add(count)
+        started = time.perf_counter()
+        self._write("dropped", DROPPED, result.dropped)
+        self._write("quarantine", QUARANTINED, result.quarantined)
+        kept = result.kept
+        count = self._write_count
+        count.into += kept.num_rows
+        count.bytes_in += text_bytes(kept)
+        schema = self._plan.schema if self._last else pa.schema(list(self._phase.columns.items()))
+        self._write("data", schema, conform(kept, schema))
+        count.out += kept.num_rows
+        count.bytes_out += text_bytes(kept)
+        count.seconds += time.perf_counter() - started
+        self._progress(
+            {
+                "shard": self._slug,
+                "records": self._source.into,
+                "documents": self._source.out,
+                "kept": count.out,
+                "quarantined": sum(c.quarantined.total() for c in self._counts),
+            }
+        )
+
+    def _flush_skipped(self) -> None:
+        if self._skipped:
+            self._write("dropped", DROPPED, pa.RecordBatch.from_pylist(self._skipped, schema=DROPPED))
+            self._skipped = []
+
+    def _writer(self, kind: str, schema: pa.Schema) -> ShardWriter:
+        if kind not in self._writers:
+            sink = self._sink if kind == "data" else WriteParquet(content_defined_chunking=False)
+            self._writers[kind] = sink.open(self._attempt.path(kind), schema)
+        return self._writers[kind]
+
+    def _write(self, kind: str, schema: pa.Schema, batch: pa.RecordBatch) -> None:
+        if batch.num_rows:
+            self._writer(kind, schema).write(batch)
+            self._rows[kind] += batch.num_rows
+
+    def _verified(self, kind: str) -> dict[str, Any]:
+        """The manifest entry of a written file, after it has been flushed, re-opened and checked."""
+        path = self._attempt.path(kind)
+        flush_to_disk(path)
+        sink = self._sink if kind == "data" else WriteParquet()
+        sink.verify(path, self._rows[kind])
+        name = self._slug if self._phase.index == 0 or kind == "data" else f"{self._slug}.phase{self._phase.index + 1}"
+        folder = kind if self._last or kind != "data" else f"phases/{self._phase.directory}/data"
+        with open(path, "rb") as stream:
+            size = stream.seek(0, 2)
+        return {
+            "kind": kind,
+            "path": f"{folder}/{name}.parquet",
+            "rows": self._rows[kind],
+            "bytes": size,
+            "sha256": file_digest(path),
+        }
