@@ -1,0 +1,51 @@
+"""Output for people: consoles, tables, and text from the web made harmless for a terminal."""
+
+from __future__ import annotations
+
+import re
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from tokenmill.report.funnel import Funnel
+from tokenmill.report.html import human_bytes, percent
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def output_console() -> Console:
+    """Results go to stdout."""
+    return Console()
+
+
+def error_console() -> Console:
+    """Progress and problems go to stderr."""
+    return Console(stderr=True)
+
+
+def safe(text: str) -> str:
+    """Text from archives without control sequences and markup."""
+    return escape(_CONTROL.sub("", text))
+
+
+def funnel_table(funnel: Funnel) -> Table:
+    """The funnel with the most frequent reasons of every stage."""
+    table = Table(title=f"{funnel.run['recipe']}: {funnel.records:,} records read, {funnel.kept:,} kept")
+    for name in ("stage", "in", "out", "lost", "of all", "bytes out", "seconds"):
+        table.add_column(name, justify="left" if name == "stage" else "right")
+    table.add_column("why", overflow="fold")
+    records = max(funnel.records, 1)
+    for stage in funnel.stages:
+        reasons = (stage.dropped + stage.quarantined).most_common(4)
+        table.add_row(
+            safe(stage.stage),
+            f"{stage.into:,}",
+            f"{stage.out:,}",
+            f"{stage.into - stage.out:,}",
+            percent(stage.out / records),
+            human_bytes(stage.bytes_out),
+            f"{stage.seconds:.1f}",
+            safe(", ".join(f"{reason} {n:,}" for reason, n in reasons)),
+        )
+    return table

@@ -1,0 +1,98 @@
+"""`tokenmill doctor`: is this machine fit to run recipes?"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+
+from rich.table import Table
+
+from tokenmill.cli.console import output_console
+from tokenmill.cli.recipes import load_recipe
+from tokenmill.core.errors import TokenmillError
+from tokenmill.core.plan import make_plan
+from tokenmill.pipelines import RECIPES
+from tokenmill.report.html import human_bytes
+
+Finding = tuple[str, str, str]
+"""What was checked; ok, warning or problem; what was found."""
+
+
+def examine() -> int:
+    """Print all findings; 0 when nothing is wrong, 2 when a recipe cannot run."""
+    table = Table(title="tokenmill doctor")
+    for name in ("check", "state", "found"):
+        table.add_column(name, overflow="fold")
+    worst = 0
+    for check in (_python, _libraries, _fasttext, _recipes, _shared_memory, _disk, _memory):
+        for what, state, found in check():
+            worst = max(worst, {"ok": 0, "warning": 1, "problem": 2}[state])
+            table.add_row(
+                what, {"ok": "ok", "warning": "[yellow]warning[/]", "problem": "[red]problem[/]"}[state], found
+            )
+    output_console().print(table)
+    return 2 if worst == 2 else 0
+
+
+def _python() -> Iterator[Finding]:
+    version = ".".join(map(str, sys.version_info[:3]))
+    yield "python", "ok" if sys.version_info >= (3, 11) else "problem", version
+    state = "ok" if sys.platform == "linux" else "warning"
+    note = "" if state == "ok" else ": CPU budgets and memory limits of documents need Linux"
+    yield "platform", state, sys.platform + note
+
+
+def _libraries() -> Iterator[Finding]:
+    for requirement in importlib.metadata.requires("tokenmill") or []:
+        if "extra ==" in requirement:
+            continue
+        name = requirement.partition(";")[0]
+        for char in "<>=!~[ (":
+            name = name.partition(char)[0]
+        try:
+            yield name, "ok", importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            yield name, "problem", f"missing: pip install '{requirement}'"
+
+
+def _fasttext() -> Iterator[Finding]:
+    """Several distributions install the same `fasttext` module; the last one wins silently."""
+    owners = sorted(importlib.metadata.packages_distributions().get("fasttext", []))
+    state = "ok" if len(set(owners)) == 1 else "problem"
+    fix = "" if state == "ok" else ": keep exactly one, fasttext-predict"
+    yield "fasttext module", state, f"installed by {', '.join(owners) or 'nothing'}{fix}"
+
+
+def _recipes() -> Iterator[Finding]:
+    for name in RECIPES:
+        try:
+            plan = make_plan(load_recipe(name)[0], [])
+        except TokenmillError as error:
+            yield f"recipe {name}", "problem", str(error)
+        else:
+            yield f"recipe {name}", "ok", f"{len(plan.pipeline.stages)} stages, fingerprint {plan.fingerprint[:12]}"
+
+
+def _shared_memory() -> Iterator[Finding]:
+    usable = os.access("/dev/shm", os.W_OK)
+    found = "writable" if usable else "not writable: heartbeats go through the temp folder"
+    yield "/dev/shm", "ok" if usable else "warning", found
+
+
+def _disk() -> Iterator[Finding]:
+    free = shutil.disk_usage(".").free
+    state = "ok" if free > 10 << 30 else "warning"
+    yield "free disk here", state, human_bytes(free)
+
+
+def _memory() -> Iterator[Finding]:
+    try:
+        available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError):
+        return
+    cores = os.cpu_count() or 1
+    state = "ok" if available > cores * (600 << 20) else "warning"
+    yield "free memory", state, f"{human_bytes(available)} for {cores} cores (a worker takes up to 600 MiB)"

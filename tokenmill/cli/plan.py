@@ -1,0 +1,40 @@
+"""`tokenmill plan`: what would run."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from tokenmill.cli.console import output_console, safe
+from tokenmill.cli.recipes import load_recipe
+from tokenmill.cli.stages import kind_of
+from tokenmill.core.plan import make_plan
+from tokenmill.core.stage import Source
+from tokenmill.io.filesystem import list_inputs
+from tokenmill.report.html import human_bytes
+
+
+def show_plan(recipe: str, location: str | None, settings: tuple[str, ...]) -> None:
+    """Print stages, settings, columns, phases and inputs of a checked recipe."""
+    pipeline, recorded = load_recipe(recipe, settings)
+    location = location or recorded
+    source = pipeline.stages[0]
+    inputs = list_inputs(location, source.suffixes) if location and isinstance(source, Source) else []
+    plan = make_plan(pipeline, inputs)
+    console = output_console()
+    table = Table(title=f"{pipeline.name} · fingerprint {plan.fingerprint[:12]}")
+    for name in ("phase", "stage", "kind", "reads", "adds"):
+        table.add_column(name, overflow="fold")
+    for phase in plan.phases:
+        for label, stage in zip(phase.labels, phase.stages, strict=True):
+            adds = ", ".join(stage.columns_added())
+            table.add_row(str(phase.index + 1), label, kind_of(type(stage)), ", ".join(stage.reads), adds)
+    console.print(table)
+    console.print(f"published columns: {', '.join(plan.schema.names)}", highlight=False)
+    for label, digests in plan.digests.items():
+        shown = ", ".join(f"{name} {value[:16]}" for name, value in digests.items())
+        console.print(f"{label} depends on {safe(shown)}", highlight=False)
+    if location:
+        size = human_bytes(sum(shard.size for shard in inputs))
+        console.print(f"input: {len(inputs)} files, {size} in {safe(location)}", highlight=False)
+    else:
+        console.print("input: none given (--input FOLDER)", highlight=False)

@@ -1,0 +1,130 @@
+"""Progress of a run: a live table on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from tokenmill.cli.console import error_console, safe
+from tokenmill.core.plan import Phase
+from tokenmill.executors.base import ShardProgress, ShardResult
+from tokenmill.executors.runspec import RunSpec
+from tokenmill.io.runfolder import RunFolder
+
+LINE_SECONDS = 10.0
+"""Time between two plain lines."""
+
+
+class ProgressView:
+    """Observer of a run. Counts are of this session and of what was committed before it."""
+
+    def __init__(self, spec: RunSpec, folder: RunFolder) -> None:
+        self._spec = spec
+        self._folder = folder
+        self._console = error_console()
+        self._live: Live | None = None
+        self._phase: Phase | None = None
+        self._active: dict[int, Mapping[str, Any]] = {}
+        self._begin_phase()
+
+    def _begin_phase(self) -> None:
+        self._done = self._failed = self._before = 0
+        self._bytes_done = self._bytes_before = 0
+        self._totals = {"documents": 0, "kept": 0, "quarantined": 0}
+        self._started = self._printed = time.monotonic()
+        self._active.clear()
+
+    def __enter__(self) -> ProgressView:
+        self._console.print(f"run in {safe(self._folder.location)}", highlight=False)
+        if self._console.is_terminal:
+            self._live = Live(console=self._console, refresh_per_second=4, get_renderable=self._render)
+            self._live.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+        elif self._phase is not None:
+            self._console.print(self._line(), highlight=False)
+
+    def observe(self, phase: Phase, event: ShardResult | ShardProgress) -> None:
+        """Take in one event of the executor."""
+        if phase is not self._phase:
+            self._begin_phase()
+            self._phase = phase
+            self._count_committed(phase, event.index)
+        if isinstance(event, ShardProgress):
+            self._active[event.index] = event.counts
+        else:
+            self._finish(event)
+        if self._live is None and time.monotonic() - self._printed >= LINE_SECONDS:
+            self._printed = time.monotonic()
+            self._console.print(self._line(), highlight=False)
+
+    def _count_committed(self, phase: Phase, under_way: int) -> None:
+        """What an earlier session has left behind, so that a resumed run does not begin at zero."""
+        sizes = dict(zip(self._spec.slugs, (s.size for s in self._spec.plan.inputs), strict=True))
+        for slug, manifest in self._folder.manifests(phase.directory):
+            if slug in sizes and slug != self._spec.slugs[under_way]:
+                self._before += 1
+                self._bytes_before += sizes[slug]
+                self._add(manifest)
+
+    def _finish(self, result: ShardResult) -> None:
+        self._active.pop(result.index, None)
+        if result.manifest is None:
+            self._failed += 1
+            return
+        self._done += 1
+        self._bytes_done += self._spec.plan.inputs[result.index].size
+        self._add(result.manifest)
+
+    def _add(self, manifest: Mapping[str, Any]) -> None:
+        stages = manifest["stages"]
+        self._totals["documents"] += stages[0]["out"]
+        self._totals["kept"] += stages[-1]["out"]
+        self._totals["quarantined"] += sum(sum(s["quarantined"].values()) for s in stages)
+
+    def _now(self, key: str) -> int:
+        return self._totals[key] + sum(int(counts[key]) for counts in self._active.values())
+
+    def _line(self) -> str:
+        documents, kept = self._now("documents"), self._now("kept")
+        seconds = max(time.monotonic() - self._started, 1e-6)
+        shards = len(self._spec.slugs)
+        phases = len(self._spec.plan.phases)
+        phase = "" if phases == 1 or self._phase is None else f"phase {self._phase.index + 1}/{phases} · "
+        failed = f" · {self._failed} failed" if self._failed else ""
+        return (
+            f"{phase}{self._done + self._before}/{shards} shards{failed} · {documents:,} documents ·"
+            f" kept {kept:,} ({kept / max(documents, 1):.0%}) · quarantined {self._now('quarantined'):,} ·"
+            f" {self._rate(seconds):.0f} documents/s · {self._eta(seconds)}"
+        )
+
+    def _rate(self, seconds: float) -> float:
+        """Documents per second of this session; shards committed before it do not count."""
+        share = self._bytes_before / max(self._bytes_before + self._bytes_done, 1)
+        return (self._totals["documents"] * (1 - share) + sum(c["documents"] for c in self._active.values())) / seconds
+
+    def _eta(self, seconds: float) -> str:
+        total = sum(shard.size for shard in self._spec.plan.inputs)
+        if not self._bytes_done:
+            return f"{seconds:.0f} s"
+        left = (total - self._bytes_before - self._bytes_done) * seconds / self._bytes_done
+        return f"{seconds:.0f} s, about {left:.0f} s left"
+
+    def _render(self) -> Group:
+        table = Table(box=None, padding=(0, 2, 0, 0))
+        for name in ("shard", "records", "documents", "kept", "quarantined"):
+            table.add_column(name, justify="left" if name == "shard" else "right")
+        for index, counts in sorted(self._active.items()):
+            name = safe(self._spec.plan.inputs[index].name)
+            numbers = [f"{counts[key]:,}" for key in ("records", "documents", "kept", "quarantined")]
+            table.add_row(name, *numbers)
+        return Group(Text(self._line()), table)

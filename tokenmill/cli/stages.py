@@ -1,0 +1,71 @@
+"""`tokenmill stages`: the stages, their settings, rules and sources, generated from the code."""
+
+from __future__ import annotations
+
+import inspect
+
+from rich.table import Table
+
+from tokenmill.cli.console import output_console
+from tokenmill.cli.recipes import import_stages
+from tokenmill.core.settings import field_docs
+from tokenmill.core.signals import known_signals
+from tokenmill.core.stage import Filter, Stage, registered_stages, stage_class
+
+
+def show_stages() -> None:
+    """List every built-in stage with its kind and first line of documentation."""
+    import_stages()
+    table = Table()
+    for name in ("stage", "kind", "what it does"):
+        table.add_column(name, overflow="fold")
+    for name, cls in sorted(registered_stages().items(), key=lambda item: (kind_of(item[1]), item[0])):
+        table.add_row(name, kind_of(cls), first_line(cls))
+    output_console().print(table)
+
+
+def show_stage(name: str) -> None:
+    """Print one stage: documentation, columns, settings, and the table of its rules."""
+    import_stages()
+    cls = stage_class(name)
+    console = output_console()
+    console.print(f"{name} ({kind_of(cls)}, version {cls.version})", style="bold", highlight=False)
+    console.print(inspect.getdoc(cls) or "", highlight=False, markup=False)
+    stage = cls()
+    if cls.reads:
+        console.print(f"reads: {', '.join(cls.reads)}", highlight=False)
+    if stage.columns_added():
+        adds = ", ".join(f"{column} ({dtype})" for column, dtype in stage.columns_added().items())
+        console.print(f"adds: {adds}", highlight=False)
+    settings = Table(title="settings")
+    for column in ("name", "type", "default", "meaning"):
+        settings.add_column(column, overflow="fold")
+    for field in field_docs(cls):
+        settings.add_row(field.name, field.type, repr(field.default), field.text)
+    if settings.row_count:
+        console.print(settings)
+    if isinstance(stage, Filter) and stage.rules():
+        console.print(_rules_table(stage))
+
+
+def _rules_table(stage: Filter) -> Table:
+    signals = known_signals()
+    table = Table(title="rules: a document is dropped for the first that holds")
+    for column in ("reason", "drop when", "unit", "meaning of the signal", "source"):
+        table.add_column(column, overflow="fold")
+    for rule in stage.rules():
+        signal = signals.get(rule.signal)
+        shown = str(rule) if rule.active else f"{rule.signal} (off)"
+        details = (signal.unit, signal.meaning, signal.source) if signal else ("", "a column", "")
+        table.add_row(rule.reason, shown, *details)
+    return table
+
+
+def kind_of(cls: type[Stage]) -> str:
+    """Name of the kind of a stage class."""
+    return next(base.__name__ for base in cls.__mro__ if base.__module__ == "tokenmill.core.stage")
+
+
+def first_line(cls: type[Stage]) -> str:
+    """First line of a stage's documentation."""
+    return (inspect.getdoc(cls) or "").partition("\n")[0]

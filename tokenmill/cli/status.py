@@ -1,0 +1,28 @@
+"""`tokenmill status`: how far a run is, from its manifests."""
+
+from __future__ import annotations
+
+from tokenmill.cli.console import funnel_table, output_console, safe
+from tokenmill.io.runfolder import RunFolder
+from tokenmill.report.funnel import fold
+
+
+def show_status(location: str) -> None:
+    """Print phases, shards done and the funnel so far."""
+    folder = RunFolder(location)
+    funnel = fold(folder)
+    console = output_console()
+    for phase in funnel.run["phases"]:
+        done = sum(1 for _ in folder.manifests(phase["directory"]))
+        sealed = folder.exists(f"phases/{phase['directory']}/_SUCCESS.json")
+        state = "complete" if sealed else "not complete: run the same command again to go on"
+        console.print(f"{phase['directory']}: {done} of {funnel.shards} shards, {state}", highlight=False)
+    under_way = [
+        slug for phase in funnel.run["phases"] for slug in folder.list(f"phases/{phase['directory']}/attempts")
+    ]
+    if under_way:
+        names = ", ".join(under_way[:10]) + (" ..." if len(under_way) > 10 else "")
+        console.print(f"begun and not committed: {safe(names)}", highlight=False)
+    console.print(funnel_table(funnel))
+    if funnel.balance:
+        console.print(f"{funnel.balance} records are not accounted for: please report this")

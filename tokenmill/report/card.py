@@ -1,0 +1,85 @@
+"""`README.md` of a run: the data set card. Deterministic: no times, no dates, no machine names."""
+
+from __future__ import annotations
+
+import json
+
+from tokenmill import __version__
+from tokenmill.report.funnel import Funnel
+from tokenmill.report.html import percent
+
+
+def render_card(funnel: Funnel) -> str:
+    """The card as Markdown with the YAML header that the Hugging Face Hub reads."""
+    run = funnel.run
+    header = {
+        "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "data/*.parquet"}]}],
+        "tags": ["tokenmill", run["recipe"]],
+    }
+    columns = "\n".join(f"| `{name}` | {dtype} |" for name, dtype in run["columns"].items())
+    versions = ", ".join(f"{name} {version}" for name, version in run["versions"].items())
+    return f"""---
+{json.dumps(header, indent=1)}
+---
+# {run["recipe"]}
+
+{funnel.kept:,} documents out of {funnel.records:,} records, made by tokenmill {__version__} with the recipe
+`{run["recipe"]}` (fingerprint `{run["fingerprint"]}`).
+
+```python
+import duckdb
+duckdb.sql("select url, text from 'data/*.parquet' limit 5")
+```
+
+## What was kept and why
+
+Every record is accounted for: {funnel.records:,} read = {funnel.kept:,} kept + {funnel.dropped.total():,} dropped
++ {funnel.quarantined.total():,} quarantined.
+
+| stage | in | out | lost | most frequent reasons |
+|---|---:|---:|---:|---|
+{_stage_rows(funnel)}
+
+`dropped/` lists every dropped document with its reason, and the signal, value and threshold where a rule
+decided; `quarantine/` lists documents that crashed or hung a library. Records that are no responses (requests,
+metadata) are counted only.
+
+## Columns
+
+| column | type |
+|---|---|
+{columns}
+
+`token_count` is null until the data set is tokenized.
+
+## Again
+
+`run.json` holds the resolved recipe, the input list and all digests:
+
+```
+tokenmill run run.json --output again/
+```
+
+Made with {versions}.
+
+## Limits and rights
+
+The texts are those of web pages and stay the property of their publishers; `robots` and `license` record what the
+page said about reuse, without judging. Removal of personal data covers what the recipe's stages name
+({_pii_stages(funnel)}); names and postal addresses are not removed. Filters make mistakes in both directions:
+see `report.html` for samples.
+"""
+
+
+def _stage_rows(funnel: Funnel) -> str:
+    rows = []
+    for stage in funnel.stages:
+        reasons = (stage.dropped + stage.quarantined).most_common(4)
+        words = ", ".join(f"{reason} {percent(n / max(stage.into, 1))}" for reason, n in reasons)
+        rows.append(f"| {stage.stage} | {stage.into:,} | {stage.out:,} | {stage.into - stage.out:,} | {words} |")
+    return "\n".join(rows)
+
+
+def _pii_stages(funnel: Funnel) -> str:
+    found = [entry["stage"] for entry in funnel.run["stages"] if "pii" in entry["stage"]]
+    return ", ".join(f"`{label}`" for label in found) if found else "none in this recipe"

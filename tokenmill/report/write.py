@@ -1,0 +1,17 @@
+"""Writing what a run leaves for people: `report.html` and `README.md`."""
+
+from __future__ import annotations
+
+from tokenmill.io.runfolder import RunFolder
+from tokenmill.report.card import render_card
+from tokenmill.report.funnel import Funnel, fold
+from tokenmill.report.html import render
+from tokenmill.report.samples import collect_samples
+
+
+def write_report(folder: RunFolder) -> Funnel:
+    """Write both from the manifests, and return the funnel. Works on finished and unfinished runs."""
+    funnel = fold(folder)
+    folder.write_text("report.html", render(funnel, collect_samples(folder)))
+    folder.write_text("README.md", render_card(funnel))
+    return funnel
