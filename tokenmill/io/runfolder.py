@@ -38,7 +38,7 @@ def shard_slug(name: str) -> str:
     """
     stem = re.sub(r"(\.(warc|arc|wet|parquet|jsonl|json|ndjson|gz|zst|lz4))+$", "", name)
     safe = re.sub(r"[^A-Za-z0-9._-]+", "_", stem).lstrip(".")[:100]
-    if safe == stem:
+    if safe and safe == stem:
         return safe
     return f"{safe or 'shard'}-{hashlib.sha256(name.encode('utf-8', 'replace')).hexdigest()[:8]}"
 
