@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from tokenmill.core import segment
@@ -16,35 +16,33 @@ class Doc:
     A test builds one without an engine: `Doc(text="a b", url="http://e.org/")`.
     """
 
-    __slots__ = ("_cache", "_fetch", "_values")
+    __slots__ = ("_cache", "_fetch", "_names", "_values")
 
     def __init__(
         self,
         text: str | None = None,
         *,
         _fetch: Callable[[str], Any] | None = None,
+        _names: Collection[str] = (),
         **columns: Any,
     ) -> None:
         self._values: dict[str, Any] = columns
         if text is not None:
             columns["text"] = text
         self._fetch = _fetch
+        self._names = _names
         self._cache: dict[str, Any] = {}
 
     def __getitem__(self, column: str) -> Any:
         """Value of a column of the row; KeyError when the row has no such column."""
         if column not in self._values:
-            if self._fetch is None:
+            if self._fetch is None or column not in self._names:
                 raise KeyError(column)
             self._values[column] = self._fetch(column)
         return self._values[column]
 
     def __contains__(self, column: str) -> bool:
-        try:
-            self[column]
-        except KeyError:
-            return False
-        return True
+        return column in self._values or column in self._names
 
     @property
     def text(self) -> str:
@@ -88,7 +86,7 @@ class Doc:
 
     def replaced(self, changes: Mapping[str, Any]) -> Doc:
         """A new view with other values; what was computed from the old text is forgotten."""
-        new = Doc(_fetch=self._fetch)
+        new = Doc(_fetch=self._fetch, _names=self._names)
         new._values = {**self._values, **changes}
         if "text" not in changes:
             new._cache = self._cache

