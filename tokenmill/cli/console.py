@@ -16,12 +16,20 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 def output_console() -> Console:
     """Results go to stdout."""
-    return Console()
+    return _console()
 
 
 def error_console() -> Console:
     """Progress and problems go to stderr."""
-    return Console(stderr=True)
+    return _console(stderr=True)
+
+
+def _console(**options: bool) -> Console:
+    """A console; where there is no terminal to ask for its width, lines may be long (logs wrap badly)."""
+    console = Console(**options)  # type: ignore[arg-type]
+    if not console.is_terminal:
+        console.width = 140
+    return console
 
 
 def safe(text: str) -> str:
@@ -33,7 +41,7 @@ def funnel_table(funnel: Funnel) -> Table:
     """The funnel with the most frequent reasons of every stage."""
     table = Table(title=f"{funnel.run['recipe']}: {funnel.records:,} records read, {funnel.kept:,} kept")
     for name in ("stage", "in", "out", "lost", "of all", "bytes out", "seconds"):
-        table.add_column(name, justify="left" if name == "stage" else "right")
+        table.add_column(name, justify="left" if name == "stage" else "right", no_wrap=True)
     table.add_column("why", overflow="fold")
     records = max(funnel.records, 1)
     for stage in funnel.stages:

@@ -25,7 +25,7 @@ class Frame:
         self.types: dict[str, pa.DataType] = {field.name: field.type for field in batch.schema}
         self._changed: set[str] = set()
         self.rows = list(range(batch.num_rows))
-        self.docs = [Doc(_fetch=partial(self._fetch, row)) for row in self.rows]
+        self.docs = [Doc(_fetch=partial(self._fetch, row), _names=self._columns.keys()) for row in self.rows]
         self.sizes = [self._initial_size(row) for row in self.rows]
 
     def _fetch(self, row: int, column: str) -> Any:

@@ -17,7 +17,7 @@ from tokenmill.io.runfolder import RunFolder, slugs
 
 RUN_JSON = "run.json"
 _FORMAT = 1
-_LIBRARIES = ("pyarrow", "numpy", "numba", "fastwarc", "warcio", "resiliparse", "trafilatura", "lxml")
+_LIBRARIES = ("pyarrow", "numpy", "numba", "trafilatura", "lxml", "resiliparse", "fasttext-predict", "tldextract")
 
 
 @dataclass(frozen=True)

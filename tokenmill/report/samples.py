@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import pyarrow.parquet as pq
 
-from tokenmill.filters.pii import redact
+from tokenmill.core.doc import Doc
+from tokenmill.filters.pii import RedactPii
 from tokenmill.io.filesystem import open_binary
 from tokenmill.io.runfolder import RunFolder
 
@@ -72,4 +73,5 @@ def _sample(row: dict[str, object]) -> Sample:
         if isinstance(threshold, float):
             why += f" (threshold {threshold:g})"
     text = str(row["text"])[: CHARS * 2]
-    return Sample(str(row["url"] or ""), str(row["doc_id"]), why, redact(text)[:CHARS])
+    masked = str(RedactPii().rewrite(Doc(text=text, doc_id=row["doc_id"])).get("text", text))
+    return Sample(str(row["url"] or ""), str(row["doc_id"]), why, masked[:CHARS])

@@ -1,0 +1,36 @@
+"""Fixtures that all tests share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
+
+
+@pytest.fixture
+def shared() -> Path:
+    """The developers' shared data; tests that need it are skipped where it is absent."""
+    if not SHARED.is_dir():
+        pytest.skip("the developers' shared data is not beside this checkout")
+    return SHARED
+
+
+@pytest.fixture
+def write_jsonl(tmp_path: Path) -> Callable[..., Path]:
+    """Write texts or rows as JSON Lines below `tmp_path/in` and return that folder."""
+
+    def write(rows: Iterable[Any], name: str = "a.jsonl") -> Path:
+        folder = tmp_path / "in"
+        folder.mkdir(exist_ok=True)
+        with open(folder / name, "w", encoding="utf-8") as stream:
+            for row in rows:
+                stream.write(json.dumps(row if isinstance(row, dict) else {"text": row}) + "\n")
+        return folder
+
+    return write

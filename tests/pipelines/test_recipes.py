@@ -1,0 +1,98 @@
+"""The built-in recipes on the bundled archive."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow.parquet as pq
+import pytest
+
+from tests.executors.support import digests, rows, run
+from tokenmill.core.plan import make_plan
+from tokenmill.core.schema import FINEWEB
+from tokenmill.io.runfolder import RunFolder
+from tokenmill.pipelines import RECIPES, recipe
+from tokenmill.report.funnel import fold
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "data"
+
+
+@pytest.fixture(scope="module")
+def fineweb(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("fineweb") / "out"
+    outcome = run(recipe("fineweb"), EXAMPLE, out, workers=1, seconds=8)
+    assert outcome.failures == {}
+    return out
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_every_recipe_can_be_planned(name: str) -> None:
+    plan = make_plan(recipe(name), [])
+    assert plan.schema.names[:9] == list(FINEWEB)
+    assert plan.pipeline.name == name
+
+
+def test_cheap_stages_stand_before_dear_ones() -> None:
+    labels = recipe("fineweb").labels
+    order = ["url_filter", "language_gate", "extract_text", "language_filter", "gopher_repetition", "gopher_quality"]
+    order += ["c4_quality", "fineweb_quality", "redact_pii"]
+    assert [label for label in labels if label in order] == order
+
+
+def test_the_funnel_of_the_example_is_what_it_was(fineweb: Path) -> None:
+    """Golden counts: a change here is a change of the data and belongs in the CHANGELOG."""
+    funnel = fold(RunFolder(str(fineweb)))
+    assert funnel.balance == 0
+    assert {stage.stage: (stage.into, stage.out) for stage in funnel.stages} == GOLDEN
+
+
+def test_every_document_has_its_provenance(fineweb: Path) -> None:
+    table = rows(fineweb, "data")
+    assert len({row["id"] for row in table}) == len(table)
+    for row in table:
+        assert row["id"].startswith("<urn:uuid:")
+        assert row["url"].startswith("http")
+        assert row["language"] == "en"
+        assert row["language_score"] > 0.65
+        assert row["warc_offset"] >= 0
+        assert row["warc_length"] > 0
+        assert row["file_path"] == "example.warc.gz"
+        assert row["text"].strip() == row["text"] != ""
+
+
+def test_the_recorded_offset_and_length_are_the_record(fineweb: Path) -> None:
+    from fastwarc.warc import ArchiveIterator
+
+    archive = (EXAMPLE / "example.warc.gz").read_bytes()
+    for row in rows(fineweb, "data")[:5]:
+        member = archive[row["warc_offset"] : row["warc_offset"] + row["warc_length"]]
+        import io
+
+        (record,) = list(ArchiveIterator(io.BytesIO(member)))
+        assert record.headers["WARC-Record-ID"] == row["id"]
+
+
+def test_published_data_opens_with_duckdb(fineweb: Path) -> None:
+    (count,) = duckdb.sql(f"select count(distinct url) from '{fineweb}/data/*.parquet'").fetchall()[0]
+    assert count == pq.read_table(fineweb / "data").num_rows
+
+
+def test_dropped_rows_name_the_rule_that_decided(fineweb: Path) -> None:
+    by_reason: dict[str, dict[str, Any]] = {}
+    for row in rows(fineweb, "dropped"):
+        by_reason.setdefault(f"{row['stage']}.{row['reason']}", row)
+    row = by_reason["gopher_quality.too_few_alpha_words"]
+    assert row["threshold"] == 0.8
+    assert row["value"] < 0.8
+    assert row["text"]
+    assert by_reason["read_warc.not_200"]["url"].startswith("http")
+
+
+def test_inline_and_child_process_give_the_same_bytes(fineweb: Path, tmp_path: Path) -> None:
+    run(recipe("fineweb"), EXAMPLE, tmp_path / "out", workers=0)
+    assert digests(tmp_path / "out") == digests(fineweb)
+
+
+GOLDEN: dict[str, tuple[int, int]] = {}

@@ -1,0 +1,41 @@
+"""Imports stay light, and go in the right direction."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.mark.parametrize(
+    "module", ["tokenmill", "tokenmill.filters.gopher", "tokenmill.cli.main", "tokenmill.extract.text"]
+)
+def test_a_leaf_loads_nothing_heavy(module: str) -> None:
+    code = f"import sys, {module}; print(*sorted({{m.partition('.')[0] for m in sys.modules}}))"
+    loaded = set(
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    )
+    heavy = {"torch", "ray", "pandas", "numba", "trafilatura", "lxml", "datatrove", "resiliparse"}
+    assert loaded & heavy == set()
+
+
+def test_imports_go_in_the_right_direction() -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tools" / "check_layers.py")], capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "imports: all in the right direction\n"
+
+
+def test_the_check_sees_a_wrong_import_in_a_function(tmp_path: Path) -> None:
+    sys.path.insert(0, str(ROOT / "tools"))
+    try:
+        import check_layers
+    finally:
+        sys.path.pop(0)
+    bad = tmp_path / "bad.py"
+    bad.write_text("def f():\n    from tokenmill.filters import gopher\n    import torch\n")
+    assert list(check_layers.imported(bad)) == [(2, "tokenmill.filters"), (3, "torch")]
