@@ -160,7 +160,8 @@ def test_a_killed_worker_is_replaced(tmp_path: Path, write_jsonl: Callable[..., 
 
 def test_sigterm_stops_in_order_and_can_be_resumed(tmp_path: Path, source: Path) -> None:
     process = start(source, tmp_path / "out")
-    time.sleep(1.5)
+    while not (tmp_path / "out/run.json").exists():
+        time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=20) in (75, 0)
     assert start(source, tmp_path / "out").wait() == 0

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,7 @@ def test_any_text_survives_json_parquet_and_duckdb(tmp_path: Path, texts: list[s
     assert [row["text"] for row in rows] == expected
     assert len(skipped) == len(texts) - len(expected)
     if rows:
-        target = tmp_path / "t.parquet"
+        target = tmp_path / f"{uuid.uuid4().hex}.parquet"  # DuckDB caches by path and time of change
         writer = WriteParquet().open(str(target), pa.schema([("text", pa.string())]))
         writer.write(pa.RecordBatch.from_pylist([{"text": row["text"]} for row in rows]))
         writer.close()
