@@ -76,8 +76,8 @@ def measure(arguments: argparse.Namespace, source: Path, work: Path) -> tuple[di
     results = {name: Result() for name in [*OURS, PEER]}
     pages = 0
     for number in range(arguments.rounds):
-        for name, result in results.items():
-            out = work / f"{number}-{len(name)}"
+        for position, (name, result) in enumerate(results.items()):
+            out = work / f"{number}-{position}"
             if name == PEER:
                 seconds, peak = run_peer(arguments.peer_python, source, out, arguments.core)
                 result.stages, result.kept, pages = read_peer(out)

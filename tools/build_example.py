@@ -19,11 +19,15 @@ HOSTS = {"httpd.apache.org": 700_000, "flink.apache.org": 1_100_000}
 LARGEST = 60_000
 """Compressed bytes above which a page is left out: more pages are better than longer ones."""
 
+SMALLEST, STUBS = 1_000, 6
+"""Smaller members are redirect stubs, of which the crawl has many: a few are enough."""
+
 
 def main(crawl: Path, target: Path) -> None:
     """Copy the first warcinfo record and the chosen members, in crawl order."""
     left = dict(HOSTS)
     taken: list[bytes] = []
+    stubs = 0
     for path in sorted(crawl.glob("*.warc.gz")):
         data = path.read_bytes()
         marks = [
@@ -36,6 +40,9 @@ def main(crawl: Path, target: Path) -> None:
                 taken.append(data[start:end])
             host = urlsplit(url).hostname or ""
             if kind == WarcRecordType.response and end - start <= min(left.get(host, 0), LARGEST):
+                stubs += end - start < SMALLEST
+                if end - start < SMALLEST and stubs > STUBS:
+                    continue
                 left[host] -= end - start
                 taken.append(data[start:end])
     target.write_bytes(b"".join(taken))
