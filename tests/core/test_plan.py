@@ -124,6 +124,12 @@ def test_a_pipeline_survives_json() -> None:
     assert (again.name, again.labels, again.stages) == (pipeline.name, pipeline.labels, pipeline.stages)
 
 
+def test_a_whole_number_for_a_share_is_the_same_plan_and_a_wrong_type_is_refused() -> None:
+    assert plan_of(AddScore(factor=2)).fingerprint == plan_of(AddScore(factor=2.0)).fingerprint
+    with pytest.raises(ConfigError, match="add_score.factor = 'x' has the wrong type"):
+        plan_of(AddScore(factor="x"))
+
+
 def test_two_inputs_of_one_name_are_refused() -> None:
     shard = InputShard("/a/x", "x", 1, "")
     with pytest.raises(ConfigError, match="two inputs are named 'x'"):

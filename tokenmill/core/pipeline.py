@@ -22,14 +22,16 @@ class Pipeline:
 
     def __init__(self, name: str, stages: Iterable[Stage]) -> None:
         self.name = name
-        self.stages: tuple[Stage, ...] = tuple(stages)
-        self.labels: tuple[str, ...] = _labels(self.stages)
-        for stage in self.stages:
+        given = tuple(stages)
+        for stage in given:
             if not isinstance(stage, Stage):
                 raise ConfigError(
                     f"{stage!r} in pipeline {name!r} is not a stage",
                     fix="add an instance of a Stage subclass, such as GopherQuality()",
                 )
+        # rebuilt from plain values, as every worker does: a setting of 3 and one of 3.0 must not be two plans
+        self.stages: tuple[Stage, ...] = tuple(build_stage(type(stage), stage.config()) for stage in given)
+        self.labels: tuple[str, ...] = _labels(self.stages)
 
     def with_settings(self, assignments: Iterable[tuple[str, str, Any]]) -> Pipeline:
         """A copy with (stage, field, value) changed; ConfigError names the nearest stage or field."""

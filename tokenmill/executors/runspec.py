@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tokenmill import __version__
-from tokenmill.core.errors import ConfigError
+from tokenmill.core.errors import ConfigError, FatalError
 from tokenmill.core.pipeline import Pipeline
 from tokenmill.core.plan import Plan, make_plan
 from tokenmill.core.stage import InputShard
@@ -71,6 +71,12 @@ class RunSpec:
         """The specification that `to_json` described; the plan is checked again."""
         inputs = [InputShard(s["path"], s["name"], s["size"], s["etag"]) for s in data["input"]["shards"]]
         plan = make_plan(Pipeline.from_json(data), inputs)
+        if plan.fingerprint != data["fingerprint"]:
+            raise FatalError(
+                "this process does not see the plan that was frozen",
+                why=f"libraries, models or lists differ: {plan.digests} here, {data['digests']} in run.json",
+                fix="give all workers the same environment, then run the same command again",
+            )
         return cls.of(plan, Options(**data["options"]), data["input"]["location"])
 
 
