@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,9 +16,9 @@ from tests.executors.support import TRAPS, digests
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "data"
 
 
-def tokenmill(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def tokenmill(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "tokenmill", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=cwd)
 
 
 @pytest.fixture
@@ -33,16 +34,46 @@ def test_run_writes_everything_and_run_json_runs_again(tmp_path: Path, source: P
     assert f"report   {out}/report.html" in done.stdout
     assert "1/1 shards" in done.stderr
     names = {path.name for path in out.iterdir()}
-    assert names == {"data", "dropped", "phases", "run.json", "README.md", "report.html"}
-    again = tokenmill("run", out / "run.json", "--output", tmp_path / "again", "--workers", "0")
-    assert again.returncode == 0, again.stderr
-    assert digests(tmp_path / "again") == digests(out)
+    assert names == {"data", "dropped", "phases", "recipe", "run.json", "README.md", "report.html"}
+    assert (out / "recipe/trap_recipe.py").read_text() == TRAPS.read_text()
+
+
+def test_run_json_runs_again_from_anywhere_with_its_options_and_its_code(tmp_path: Path, source: Path) -> None:
+    mine = tmp_path / "mine.py"
+    shutil.copy(TRAPS, mine)
+    out, again = tmp_path / "out", tmp_path / "again"
+    arguments = ["--output", out, "--workers", "0", "--sample-dropped", "1"]
+    first = tokenmill("run", f"{mine}:trap", "--input", "in", *arguments, cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    mine.unlink()
+    second = tokenmill("run", out / "run.json", "--output", again, "--workers", "1")
+    assert second.returncode == 0, second.stderr
+    assert second.stderr.count("note:") == 0
+    before, after = digests(out), digests(again)
+    assert before.pop("run.json") != after.pop("run.json")  # the one names mine.py, the other its copy
+    assert before == after
+    (source / "a.jsonl").write_text('{"text": "something else"}\n')
+    third = tokenmill("run", out / "run.json", "--output", tmp_path / "third")
+    assert third.returncode == 2
+    assert "input a.jsonl has changed" in third.stderr
+
+
+def test_an_edited_recipe_does_not_resume_the_old_run(tmp_path: Path, source: Path) -> None:
+    mine = tmp_path / "mine.py"
+    shutil.copy(TRAPS, mine)
+    arguments = ["run", f"{mine}:trap", "--input", source, "--output", tmp_path / "out", "--workers", "0"]
+    assert tokenmill(*arguments).returncode == 0
+    mine.write_text(mine.read_text().replace("< 5", "< 500"))
+    refused = tokenmill(*arguments)
+    assert refused.returncode == 2
+    assert "holds another run" in refused.stderr
+    assert "'source'" in refused.stderr
 
 
 def test_yaml_recipes_name_stages_and_settings(tmp_path: Path, source: Path) -> None:
     recipe = tmp_path / "mine.yaml"
     recipe.write_text(
-        "recipe: mine\nstages:\n  - stage: read_jsonl\n  - stage: gopher_quality\n    config: {min_words: 3}\n"
+        "recipe: mine\nstages:\n  - read_jsonl\n  - stage: gopher_quality\n    config: {min_words: 3}\n"
         "  - stage: write_parquet\n"
     )
     done = tokenmill("run", recipe, "--input", source, "--output", tmp_path / "out", "--workers", "0")
@@ -88,6 +119,9 @@ def test_a_failed_shard_is_exit_code_75_with_a_table(tmp_path: Path, source: Pat
         (["run", "gopher"], "--input FOLDER"),
         (["run", "nothing.py:mine", "--input", "IN"], "no Python file"),
         (["run", "nothing.json"], "no file at nothing.json"),
+        (["run", "gopher", "--input", "IN", "--document-seconds", "0"], "is not above 0"),
+        (["run", "gopher", "--input", "IN", "--sample-dropped", "2"], "is no share"),
+        (["run", "gopher", "--input", "nope://x"], "cannot open nope://x"),
     ],
 )
 def test_bad_configuration_is_exit_code_2_with_what_to_do(
@@ -99,6 +133,65 @@ def test_bad_configuration_is_exit_code_2_with_what_to_do(
     assert message in failed.stderr
     assert "Traceback" not in failed.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("broken.py", "def f(:\n", "SyntaxError"),
+        ("missing.py", "import json\nimport no_such_module_here\n", "line 2"),
+        ("empty.py", "x = 1\n", "pipelines and functions in it: none"),
+        ("bad.yaml", "recipe: r\nstages:\n  - config: {}\n", "is no stage"),
+        ("bad.json", "{", "cannot be read"),
+    ],
+)
+def test_recipes_that_cannot_be_read(tmp_path: Path, source: Path, name: str, text: str, message: str) -> None:
+    (tmp_path / name).write_text(text)
+    failed = tokenmill("run", tmp_path / name, "--input", source, "--output", tmp_path / "out")
+    assert failed.returncode == 2
+    assert message in failed.stderr
+    assert "Traceback" not in failed.stderr
+
+
+def test_places_that_cannot_work(tmp_path: Path, source: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    run = ["run", f"{TRAPS}:trap", "--input", source]
+    for output, message in (
+        (tmp_path / "file", "is a file"),
+        (tmp_path, "the input lies in the output folder"),
+        ("memory://x", "lives in one process"),
+    ):
+        failed = tokenmill(*run, "--output", output)
+        assert failed.returncode == 2
+        assert message in failed.stderr
+
+
+def test_a_stage_that_returns_nonsense_is_the_authors_error(tmp_path: Path, source: Path) -> None:
+    recipe = tmp_path / "mine.py"
+    recipe.write_text(
+        "from tokenmill import Filter, Pipeline\nfrom tokenmill.io.jsonl import ReadJsonl\n"
+        "from tokenmill.io.parquet import WriteParquet\n"
+        "class SaysTrue(Filter):\n    reads = ('text',)\n    def judge(self, doc):\n        return True\n"
+        "mine = Pipeline('mine', [ReadJsonl(), SaysTrue(), WriteParquet()])\n"
+    )
+    failed = tokenmill("run", f"{recipe}:mine", "--input", source, "--output", tmp_path / "out", "--workers", "1")
+    assert failed.returncode == 2
+    assert "says_true returned True (bool)" in failed.stderr
+    assert "None to keep the document" in failed.stderr
+
+
+def test_a_failing_set_up_is_told_once_with_its_cause(tmp_path: Path, source: Path) -> None:
+    recipe = tmp_path / "mine.py"
+    recipe.write_text(
+        "from tokenmill import Filter, Pipeline\nfrom tokenmill.io.jsonl import ReadJsonl\n"
+        "from tokenmill.io.parquet import WriteParquet\n"
+        "class NeedsModel(Filter):\n    def setup(self):\n        open('/no/such/model.bin')\n"
+        "mine = Pipeline('mine', [ReadJsonl(), NeedsModel(), WriteParquet()])\n"
+    )
+    failed = tokenmill("run", f"{recipe}:mine", "--input", source, "--output", tmp_path / "out", "--workers", "1")
+    assert failed.returncode == 75
+    assert failed.stderr.count("error: the stages cannot be set up") == 1
+    assert "No such file or directory: '/no/such/model.bin'" in failed.stderr
 
 
 def test_a_file_that_is_no_archive_of_the_recipe_is_named(tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def test_a_pipeline_survives_json() -> None:
 
 def test_a_whole_number_for_a_share_is_the_same_plan_and_a_wrong_type_is_refused() -> None:
     assert plan_of(AddScore(factor=2)).fingerprint == plan_of(AddScore(factor=2.0)).fingerprint
-    with pytest.raises(ConfigError, match="add_score.factor = 'x' has the wrong type"):
+    with pytest.raises(ConfigError, match=r"add_score\.factor = 'x' has the wrong type"):
         plan_of(AddScore(factor="x"))
 
 

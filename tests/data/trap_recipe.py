@@ -30,6 +30,8 @@ def spring(text: str) -> None:
         re.match(r"(a+)+$", "a" * 64 + "b")  # exponential, in C, holding the interpreter lock
     elif text == "sleep":
         time.sleep(3600)
+    elif text == "nap":
+        time.sleep(1)
     elif text == "memory":
         bytearray(8 << 30)
     elif text == "recursion":

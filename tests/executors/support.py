@@ -13,7 +13,7 @@ from tokenmill.core.plan import make_plan
 from tokenmill.core.stage import Source
 from tokenmill.executors.base import Executor
 from tokenmill.executors.host import Limits
-from tokenmill.executors.local import InlineExecutor, LocalExecutor
+from tokenmill.executors.local import SILENCE_SECONDS, InlineExecutor, LocalExecutor
 from tokenmill.executors.run import RunOutcome, execute
 from tokenmill.executors.runspec import Options, RunSpec
 from tokenmill.io.filesystem import list_inputs
@@ -28,12 +28,18 @@ def recipe(name: str) -> Pipeline:
 
 
 def run(
-    pipeline: Pipeline, source: Path, output: str | Path, workers: int = 0, seconds: float = 2.0, **options: Any
+    pipeline: Pipeline,
+    source: Path,
+    output: str | Path,
+    workers: int = 0,
+    seconds: float = 2.0,
+    silence: float = SILENCE_SECONDS,
+    **options: Any,
 ) -> RunOutcome:
     first = pipeline.stages[0]
     assert isinstance(first, Source)
     plan = make_plan(pipeline, list_inputs(str(source), first.suffixes))
-    executor: Executor = LocalExecutor(workers) if workers else InlineExecutor()
+    executor: Executor = LocalExecutor(workers, silence_seconds=silence) if workers else InlineExecutor()
     spec = RunSpec.of(plan, Options(**options), str(source))
     return execute(spec, RunFolder(str(output)), executor, limits=Limits(document_seconds=seconds))
 

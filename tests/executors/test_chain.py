@@ -123,6 +123,48 @@ def test_undeclared_columns_and_wrong_lengths_are_the_authors_errors() -> None:
         chain_of(WrongLength()).run(batch_of("a", "b"))
 
 
+class OddValues(Rewrite):
+    """Gives back what the text asks for."""
+
+    reads = ("text",)
+    adds = {"odd": pa.int64()}
+
+    def rewrite(self, doc: Doc) -> Mapping[str, Any]:
+        return {"surrogate": {"text": "\ud800"}, "type": {"odd": "x"}, "none": {}}.get(doc.text, {"odd": 1})
+
+
+class Says(Filter):
+    """Returns whatever it is set to."""
+
+    what: Any = True
+
+    def judge(self, doc: Doc) -> Any:
+        return self.what
+
+
+def test_a_value_that_does_not_fit_costs_its_document_and_an_unset_column_is_null() -> None:
+    result = chain_of(OddValues()).run(batch_of("a", "surrogate", "none", "type", "b"))
+    assert result.kept.column("odd").to_pylist() == [1, None, 1]
+    found = {row["doc_id"]: row["cause"] for row in result.quarantined.to_pylist()}
+    assert found == {"f#1": "UnicodeEncodeError", "f#3": "ArrowInvalid"}
+
+
+@pytest.mark.parametrize("outcome", [True, "", 3, {"text": "x"}, ["short"]])
+def test_an_outcome_of_the_wrong_type_is_the_authors_error(outcome: Any) -> None:
+    with pytest.raises(ConfigError, match="says returned"):
+        chain_of(Says(what=outcome)).run(batch_of("a"))
+
+
+def test_a_rule_does_not_hold_on_what_was_not_measured() -> None:
+    batch = pa.RecordBatch.from_pylist([{"doc_id": "f#0", "text": "a", "chain_length": None}])
+    assert chain_of(ShortChain()).run(batch).kept.num_rows == 1
+
+
+def test_only_the_columns_asked_for_come_back() -> None:
+    chain = Chain([("length_chain", LengthChain())], columns=["chain_length", "text", "dump"])
+    assert chain.run(batch_of("abc")).kept.schema.names == ["chain_length", "text"]
+
+
 def test_an_empty_result_still_has_all_columns() -> None:
     result = chain_of(LengthChain(), ShortChain(least=99)).run(batch_of("a"))
     assert result.kept.num_rows == 0

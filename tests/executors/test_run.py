@@ -113,9 +113,9 @@ def test_a_failed_shard_is_reported_and_the_others_are_committed(tmp_path: Path,
     (broken / "part-2.jsonl.gz").unlink()
 
 
-def start(source: Path, out: Path) -> subprocess.Popen[bytes]:
+def start(source: Path, out: Path, *more: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "tokenmill", "run", f"{TRAPS}:trap"]
-    arguments = ["--input", str(source), "--output", str(out), "--workers", "2"]
+    arguments = ["--input", str(source), "--output", str(out), "--workers", "2", *more]
     return subprocess.Popen(
         command + arguments, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -169,6 +169,44 @@ def test_sigterm_stops_in_order_and_can_be_resumed(tmp_path: Path, source: Path)
     assert [row["text"] for row in rows(tmp_path / "out", "data")] == [
         row["text"] for row in rows(tmp_path / "whole", "data")
     ]
+
+
+def test_nothing_is_left_in_shared_memory(tmp_path: Path, source: Path) -> None:
+    before = set(Path("/dev/shm").glob("*")) if Path("/dev/shm").is_dir() else set()
+    run(recipe("trap"), source, tmp_path / "out", workers=2)
+    after = set(Path("/dev/shm").glob("*")) if Path("/dev/shm").is_dir() else set()
+    assert {path.name for path in after - before if "tokenmill" in path.name} == set()
+
+
+def test_a_batch_longer_than_the_silence_of_a_worker_is_no_loss(
+    tmp_path: Path, write_jsonl: Callable[..., Path]
+) -> None:
+    # 12 documents of 1 s each in one batch, and a coordinator that gives up after 11 s without a word
+    source = write_jsonl(["nap"] * 12)
+    outcome = run(recipe("trap"), source, tmp_path / "out", workers=1, seconds=4, silence=11.0)
+    assert outcome.failures == {}
+    assert outcome.quarantined == 0
+    assert len(rows(tmp_path / "out", "dropped")) == 12
+
+
+def test_a_pause_of_the_whole_group_costs_no_document(tmp_path: Path, write_jsonl: Callable[..., Path]) -> None:
+    source = write_jsonl(["nap"] * 3 + ["document"] * 5)
+    process = start(source, tmp_path / "out", "--document-seconds", "2.5")
+    while not list((tmp_path / "out").glob("phases/*/attempts/*")):
+        time.sleep(0.02)
+    time.sleep(1.0)
+    os.killpg(process.pid, signal.SIGSTOP)
+    time.sleep(6)
+    os.killpg(process.pid, signal.SIGCONT)
+    assert process.wait(timeout=60) == 0
+    assert not (tmp_path / "out/quarantine").exists()
+
+
+def test_two_coordinators_do_not_share_a_folder(tmp_path: Path, source: Path) -> None:
+    folder = RunFolder(str(tmp_path / "out"))
+    with folder.locked(), pytest.raises(ConfigError, match="another tokenmill is running"):
+        run(recipe("trap"), source, tmp_path / "out")
+    assert run(recipe("trap"), source, tmp_path / "out").failures == {}
 
 
 def test_run_json_holds_the_resolved_recipe_and_the_inputs(tmp_path: Path, source: Path) -> None:

@@ -69,7 +69,7 @@ def _fasttext() -> Iterator[Finding]:
 def _recipes() -> Iterator[Finding]:
     for name in RECIPES:
         try:
-            plan = make_plan(load_recipe(name)[0], [])
+            plan = make_plan(load_recipe(name).pipeline, [])
         except TokenmillError as error:
             yield f"recipe {name}", "problem", str(error)
         else:

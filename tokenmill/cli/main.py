@@ -50,8 +50,8 @@ def run(
         float, typer.Option("--memory-limit", help="GiB of address space of a worker's child process")
     ] = 4.0,
     sample_dropped: Annotated[
-        float, typer.Option("--sample-dropped", help="share of dropped documents whose text is kept")
-    ] = 0.05,
+        Optional[float], typer.Option("--sample-dropped", help="share of dropped documents whose text is kept (0.05)")
+    ] = None,
 ) -> None:
     """Run a recipe: archives in, clean Parquet and a report out. Run it again to resume."""
     from tokenmill.cli.run import RunRequest, run_recipe

@@ -15,8 +15,8 @@ from tokenmill.report.html import human_bytes
 
 def show_plan(recipe: str, location: str | None, settings: tuple[str, ...]) -> None:
     """Print stages, settings, columns, phases and inputs of a checked recipe."""
-    pipeline, recorded = load_recipe(recipe, settings)
-    location = location or recorded
+    found = load_recipe(recipe, settings)
+    pipeline, location = found.pipeline, location or found.location
     source = pipeline.stages[0]
     inputs = list_inputs(location, source.suffixes) if location and isinstance(source, Source) else []
     plan = make_plan(pipeline, inputs)

@@ -14,8 +14,8 @@ from rich.text import Text
 from tokenmill.cli.console import error_console, safe
 from tokenmill.core.plan import Phase
 from tokenmill.executors.base import ShardProgress, ShardResult
+from tokenmill.executors.run import PhaseStart
 from tokenmill.executors.runspec import RunSpec
-from tokenmill.io.runfolder import RunFolder
 
 LINE_SECONDS = 10.0
 """Time between two plain lines."""
@@ -24,9 +24,9 @@ LINE_SECONDS = 10.0
 class ProgressView:
     """Observer of a run. Counts are of this session and of what was committed before it."""
 
-    def __init__(self, spec: RunSpec, folder: RunFolder) -> None:
+    def __init__(self, spec: RunSpec, location: str) -> None:
         self._spec = spec
-        self._folder = folder
+        self._location = location
         self._console = error_console()
         self._live: Live | None = None
         self._phase: Phase | None = None
@@ -35,13 +35,13 @@ class ProgressView:
 
     def _begin_phase(self) -> None:
         self._done = self._failed = self._before = 0
-        self._bytes_done = self._bytes_before = 0
+        self._bytes_done = self._bytes_before = self._documents_before = 0
         self._totals = {"documents": 0, "kept": 0, "quarantined": 0}
         self._started = self._printed = time.monotonic()
         self._active.clear()
 
     def __enter__(self) -> ProgressView:
-        self._console.print(f"run in {safe(self._folder.location)}", highlight=False)
+        self._console.print(f"run in {safe(self._location)}", highlight=False)
         if self._console.is_terminal:
             self._live = Live(console=self._console, refresh_per_second=4, get_renderable=self._render)
             self._live.start()
@@ -53,13 +53,13 @@ class ProgressView:
         elif self._phase is not None:
             self._console.print(self._line(), highlight=False)
 
-    def observe(self, phase: Phase, event: ShardResult | ShardProgress) -> None:
-        """Take in one event of the executor."""
-        if phase is not self._phase:
+    def observe(self, phase: Phase, event: PhaseStart | ShardResult | ShardProgress) -> None:
+        """Take in one event of the run."""
+        if isinstance(event, PhaseStart):
             self._begin_phase()
             self._phase = phase
-            self._count_committed(phase, event.index)
-        if isinstance(event, ShardProgress):
+            self._count_committed(event.committed)
+        elif isinstance(event, ShardProgress):
             self._active[event.index] = event.counts
         else:
             self._finish(event)
@@ -67,14 +67,14 @@ class ProgressView:
             self._printed = time.monotonic()
             self._console.print(self._line(), highlight=False)
 
-    def _count_committed(self, phase: Phase, under_way: int) -> None:
+    def _count_committed(self, committed: Mapping[str, Mapping[str, Any]]) -> None:
         """What an earlier session has left behind, so that a resumed run does not begin at zero."""
         sizes = dict(zip(self._spec.slugs, (s.size for s in self._spec.plan.inputs), strict=True))
-        for slug, manifest in self._folder.manifests(phase.directory):
-            if slug in sizes and slug != self._spec.slugs[under_way]:
-                self._before += 1
-                self._bytes_before += sizes[slug]
-                self._add(manifest)
+        for slug, manifest in committed.items():
+            self._before += 1
+            self._bytes_before += sizes[slug]
+            self._add(manifest)
+        self._documents_before = self._totals["documents"]
 
     def _finish(self, result: ShardResult) -> None:
         self._active.pop(result.index, None)
@@ -109,8 +109,7 @@ class ProgressView:
 
     def _rate(self, seconds: float) -> float:
         """Documents per second of this session; shards committed before it do not count."""
-        share = self._bytes_before / max(self._bytes_before + self._bytes_done, 1)
-        return (self._totals["documents"] * (1 - share) + sum(c["documents"] for c in self._active.values())) / seconds
+        return (self._now("documents") - self._documents_before) / seconds
 
     def _eta(self, seconds: float) -> str:
         total = sum(shard.size for shard in self._spec.plan.inputs)

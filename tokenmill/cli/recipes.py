@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib
 import json
 import pkgutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 from tokenmill.core.errors import ConfigError
@@ -16,39 +18,56 @@ from tokenmill.core.settings import parse_assignment
 _STAGE_PACKAGES = ("io", "extract", "filters")
 
 
-def load_recipe(name: str, settings: Iterable[str] = ()) -> tuple[Pipeline, str | None]:
-    """The pipeline, with settings applied, and the input location that a resolved run names."""
-    location = None
+@dataclass(frozen=True)
+class Recipe:
+    """A pipeline, and the `run.json` that it comes from, where it does."""
+
+    pipeline: Pipeline
+    recorded: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def location(self) -> str | None:
+        """Where the recorded run had its input."""
+        found = self.recorded.get("input", {})
+        return found.get("location") if isinstance(found, Mapping) else None
+
+
+def load_recipe(name: str, settings: Iterable[str] = ()) -> Recipe:
+    """The recipe of that name or file, with settings applied."""
     if name.endswith((".json", ".yaml", ".yml")):
-        pipeline, location = _resolved(name)
+        found = _resolved(name)
     elif ":" in name or name.endswith(".py"):
-        pipeline = _from_file(name)
+        found = Recipe(_from_file(name))
     else:
         from tokenmill.pipelines import recipe
 
-        pipeline = recipe(name)
-    return pipeline.with_settings([parse_assignment(text) for text in settings]), location
+        found = Recipe(recipe(name))
+    return replace(found, pipeline=found.pipeline.with_settings([parse_assignment(text) for text in settings]))
 
 
 def _from_file(name: str) -> Pipeline:
     path, _, attribute = name.partition(":")
     module = load_file(path)
-    candidates = {key: value for key, value in vars(module).items() if isinstance(value, Pipeline)}
+    candidates = {
+        key: value
+        for key, value in vars(module).items()
+        if isinstance(value, Pipeline) or (isinstance(value, FunctionType) and value.__module__ == module.__name__)
+    }
     if not attribute and len(candidates) == 1:
-        return next(iter(candidates.values()))
-    found = getattr(module, attribute, None)
-    if callable(found) and not isinstance(found, type):
+        attribute = next(iter(candidates))
+    found = getattr(module, attribute, None) if attribute else None
+    if isinstance(found, FunctionType):
         found = found()
     if not isinstance(found, Pipeline):
         raise ConfigError(
-            f"{path} has no pipeline named {attribute!r}",
-            why=f"pipelines in it: {sorted(candidates) or 'none'}",
+            f"{path} has no pipeline named {attribute!r}" if attribute else f"{path} has several things in it",
+            why=f"pipelines and functions in it: {', '.join(sorted(candidates)) or 'none'}",
             fix=f"write {path}:NAME, where NAME is a Pipeline or a function that returns one",
         )
     return found
 
 
-def _resolved(name: str) -> tuple[Pipeline, str | None]:
+def _resolved(name: str) -> Recipe:
     path = Path(name)
     if not path.is_file():
         raise ConfigError(f"no file at {name}", fix="give the run.json of a run, or a recipe name")
@@ -59,9 +78,23 @@ def _resolved(name: str) -> tuple[Pipeline, str | None]:
             why="it needs the keys `recipe` (a name) and `stages` (a list of stage, config)",
             fix="start from the run.json of a run",
         )
-    import_stages()
-    location = data.get("input", {}).get("location") if isinstance(data.get("input"), dict) else None
-    return Pipeline.from_json(data), location
+    data["stages"] = [_entry(entry, name) for entry in data["stages"]]
+    for entry in data["stages"]:
+        copy = path.parent / "recipe" / Path(entry.get("file", "")).name
+        if "file" in entry and copy.is_file():
+            entry["file"] = str(copy)  # the code that made the run, wherever the original is now
+    if any("class" not in entry for entry in data["stages"]):
+        import_stages()
+    return Recipe(Pipeline.from_json(data), data if "input" in data else {})
+
+
+def _entry(entry: Any, name: str) -> dict[str, Any]:
+    """One stage of a hand-written recipe: `read_warc`, or `{stage: read_warc, config: {...}}`."""
+    if isinstance(entry, str):
+        return {"stage": entry}
+    if isinstance(entry, dict) and isinstance(entry.get("stage"), str):
+        return entry
+    raise ConfigError(f"{entry!r} in {name} is no stage", fix="write a stage's name, or stage: NAME with config:")
 
 
 def _parse(path: Path) -> Any:

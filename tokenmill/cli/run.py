@@ -5,21 +5,24 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from tokenmill.cli.console import error_console, funnel_table, output_console, safe
 from tokenmill.cli.main import EXIT_QUARANTINE, EXIT_RESUMABLE
 from tokenmill.cli.progress import ProgressView
 from tokenmill.cli.recipes import load_recipe
-from tokenmill.core.errors import ConfigError
+from tokenmill.core.errors import ConfigError, TokenmillError
 from tokenmill.core.plan import make_plan
 from tokenmill.core.stage import Source
 from tokenmill.executors.base import Executor
 from tokenmill.executors.host import Limits
 from tokenmill.executors.local import InlineExecutor, LocalExecutor
 from tokenmill.executors.run import RunOutcome, execute
-from tokenmill.executors.runspec import Options, RunSpec
+from tokenmill.executors.runspec import Options, RunSpec, input_differences
 from tokenmill.io.filesystem import list_inputs
 from tokenmill.io.runfolder import RunFolder
 from tokenmill.report.write import write_report
@@ -37,7 +40,7 @@ class RunRequest:
     max_quarantined: float = 0.05
     document_seconds: float = 8.0
     memory_limit_gib: float = 4.0
-    sample_dropped: float = 0.05
+    sample_dropped: float | None = None
 
 
 class _Stopped(BaseException):
@@ -49,7 +52,7 @@ def run_recipe(request: RunRequest) -> int:
     spec = _specify(request)
     folder = RunFolder(request.output)
     limits = Limits(document_seconds=request.document_seconds, memory_bytes=int(request.memory_limit_gib * (1 << 30)))
-    view = ProgressView(spec, folder)
+    view = ProgressView(spec, folder.location)
     previous = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with view:
@@ -73,16 +76,56 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 
 def _specify(request: RunRequest) -> RunSpec:
-    pipeline, recorded = load_recipe(request.recipe, request.settings)
-    location = request.input or recorded
+    _check_numbers(request)
+    recipe = load_recipe(request.recipe, request.settings)
+    location = request.input or recipe.location
     if location is None:
         raise ConfigError("no input given", fix="--input FOLDER")
-    if not 0 <= request.sample_dropped <= 1:
+    source = recipe.pipeline.stages[0]
+    inputs = list_inputs(location, source.suffixes if isinstance(source, Source) else ())
+    _check_places(request, location, [shard.path for shard in inputs])
+    plan = make_plan(recipe.pipeline, inputs)
+    options = Options(**recipe.recorded.get("options", {}))
+    if request.sample_dropped is not None:
+        options = replace(options, sample_dropped=request.sample_dropped)
+    spec = RunSpec.of(plan, options, location)
+    if recipe.recorded and not request.input and not request.settings:
+        _check_same(recipe.recorded, spec)
+    return spec
+
+
+def _check_numbers(request: RunRequest) -> None:
+    if request.sample_dropped is not None and not 0 <= request.sample_dropped <= 1:
         raise ConfigError(f"--sample-dropped {request.sample_dropped} is no share", fix="a number from 0 to 1")
-    source = pipeline.stages[0]
-    suffixes = source.suffixes if isinstance(source, Source) else ()
-    plan = make_plan(pipeline, list_inputs(location, suffixes))
-    return RunSpec.of(plan, Options(sample_dropped=request.sample_dropped), location)
+    for name, value in (("document-seconds", request.document_seconds), ("memory-limit", request.memory_limit_gib)):
+        if value <= 0:
+            raise ConfigError(f"--{name} {value:g} is not above 0", fix="leave it out for the default")
+
+
+def _check_places(request: RunRequest, location: str, paths: Sequence[str]) -> None:
+    """Refuse outputs that workers cannot share, and outputs that would become input."""
+    if request.output.startswith("memory://") and request.workers != 0:
+        raise ConfigError("--output memory:// lives in one process", fix="add --workers 0, or use a real folder")
+    if "://" not in location and "://" not in request.output:
+        output = Path(request.output).resolve()
+        if any(output in Path(path).resolve().parents for path in paths):
+            raise ConfigError("the input lies in the output folder", fix="choose an --output beside the input")
+
+
+def _check_same(recorded: Mapping[str, Any], spec: RunSpec) -> None:
+    """`tokenmill run out/run.json` promises the same data set: refuse it when that cannot be."""
+    wanted = spec.to_json()
+    differences = input_differences(recorded["input"]["shards"], wanted["input"]["shards"])
+    if differences:
+        raise ConfigError(
+            "the input of that run is no longer what it was",
+            why="; ".join(differences[:5]),
+            fix="give --input to run the recipe on something else",
+        )
+    if recorded["fingerprint"] != wanted["fingerprint"]:
+        error_console().print(
+            "note: libraries, models or lists are not those of that run; the bytes may differ", highlight=False
+        )
 
 
 def _executor(workers: int) -> Executor:
@@ -110,6 +153,12 @@ def _tell_failures(outcome: RunOutcome) -> int:
 
 def _tell_success(request: RunRequest, folder: RunFolder, outcome: RunOutcome) -> int:
     funnel = write_report(folder)
+    if not funnel.complete or funnel.balance:
+        raise TokenmillError(
+            f"the manifests show {funnel.shards_done} of {funnel.shards} shards, {funnel.balance} records unaccounted",
+            why="all shards were committed, so the output folder shows something else now",
+            fix="run the same command again; if this stays, please report it",
+        )
     console = output_console()
     console.print(funnel_table(funnel))
     console.print(f"data     {folder.path('data')}/*.parquet", highlight=False, soft_wrap=True)

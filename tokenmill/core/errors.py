@@ -12,7 +12,8 @@ A message says what happened, where, why, and what to do. `fix` is the last of t
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 
 class TokenmillError(Exception):
@@ -36,6 +37,18 @@ class TokenmillError(Exception):
         if self.fix:
             parts.append(f"  fix:   {self.fix}")
         return "\n".join(parts)
+
+    def to_fields(self) -> dict[str, str]:
+        """The error as plain values, for another process."""
+        fields = {"what": self.what, "where": self.where, "why": self.why, "fix": self.fix}
+        return {"error": type(self).__name__, **fields}
+
+    @staticmethod
+    def from_fields(fields: Mapping[str, Any]) -> TokenmillError:
+        """The error that another process described with `to_fields`."""
+        kinds: dict[str, type[TokenmillError]] = {cls.__name__: cls for cls in TokenmillError.__subclasses__()}
+        cls = kinds.get(fields["error"], TokenmillError)
+        return cls(fields["what"], where=fields["where"], why=fields["why"], fix=fields["fix"])
 
 
 class ConfigError(TokenmillError):

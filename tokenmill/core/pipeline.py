@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
 import sys
+import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, TracebackType
 from typing import Any
 
 from tokenmill.core.errors import ConfigError, did_you_mean
@@ -112,11 +114,25 @@ def _class_of(entry: Mapping[str, Any]) -> type[Stage]:
     return found
 
 
+def code_digest(cls: type[Stage]) -> dict[str, str]:
+    """The digest of the user's file that defines a stage; empty for stages of installed packages.
+
+    An edited filter is another filter, whatever its settings say.
+    """
+    if not cls.__module__.startswith(_USER_MODULES):
+        return {}
+    file = sys.modules[cls.__module__].__file__
+    return {"source": hashlib.sha256(Path(str(file)).read_bytes()).hexdigest()}
+
+
 def load_file(path: str) -> ModuleType:
-    """Import a user's Python file under a name of its own, once per process."""
+    """Import a user's Python file under a name of its own, once per process.
+
+    Its folder is on the search path afterwards, so that it can import its neighbours as a script can.
+    """
     absolute = str(Path(path).resolve())
-    stem = "".join(char if char.isalnum() else "_" for char in absolute)
-    name = _USER_MODULES + stem
+    digest = hashlib.sha256(absolute.encode("utf-8", "surrogateescape")).hexdigest()[:12]
+    name = f"{_USER_MODULES}{Path(absolute).stem.replace('.', '_')}_{digest}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, absolute)
@@ -124,9 +140,25 @@ def load_file(path: str) -> ModuleType:
         raise ConfigError(f"no Python file at {path}", fix="give a recipe as my.py:name")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    if str(Path(absolute).parent) not in sys.path:
+        sys.path.append(str(Path(absolute).parent))
     try:
         spec.loader.exec_module(module)
-    except BaseException:
+    except Exception as error:
         del sys.modules[name]
-        raise
+        if isinstance(error, ConfigError):
+            raise
+        line = getattr(error, "lineno", None) or (error.__traceback__ and _last_line(error.__traceback__, absolute))
+        raise ConfigError(
+            f"{path} cannot be imported",
+            where=f"line {line}" if line else "",
+            why=f"{type(error).__name__}: {error}",
+            fix="run it with python to see the whole traceback",
+        ) from error
     return module
+
+
+def _last_line(trace: TracebackType, path: str) -> int | None:
+    """The last line of the file `path` in a traceback."""
+    lines = [entry.lineno for entry in traceback.extract_tb(trace) if entry.filename == path]
+    return lines[-1] if lines else None

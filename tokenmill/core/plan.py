@@ -12,8 +12,8 @@ from typing import Any
 import pyarrow as pa
 
 from tokenmill.core.errors import ConfigError, did_you_mean
-from tokenmill.core.pipeline import Pipeline
-from tokenmill.core.schema import INTERNAL, published_schema
+from tokenmill.core.pipeline import Pipeline, code_digest
+from tokenmill.core.schema import DOC_ID, FINEWEB, INTERNAL, PROVENANCE, published_schema
 from tokenmill.core.signals import known_signals
 from tokenmill.core.stage import Barrier, Filter, InputShard, Resources, Sink, Source, Stage
 
@@ -83,11 +83,11 @@ class Plan:
 def make_plan(pipeline: Pipeline, inputs: Sequence[InputShard]) -> Plan:
     """Check the pipeline front to back and cut it into phases; ConfigError says what is wrong and where."""
     columns = check_columns(pipeline)
-    digests = {
-        label: dict(stage.digests())
-        for label, stage in zip(pipeline.labels, pipeline.stages, strict=True)
-        if stage.digests()
-    }
+    digests = {}
+    for label, stage in zip(pipeline.labels, pipeline.stages, strict=True):
+        found = {**stage.digests(), **code_digest(type(stage))}
+        if found:
+            digests[label] = found
     chain = _fingerprints(pipeline, digests)
     phases = []
     for index, (start, stop) in enumerate(_cuts(pipeline)):
@@ -118,15 +118,27 @@ def check_columns(pipeline: Pipeline) -> list[dict[str, pa.DataType]]:
         if isinstance(stage, Source | Sink) and inner:
             raise ConfigError(f"{label} stands in the middle of recipe {pipeline.name!r}", fix="one source, one sink")
         _check_reads(pipeline.name, label, stage, available)
+        if isinstance(stage, Barrier):
+            raise ConfigError(f"{label} is a barrier", why="no executor runs barriers yet", fix="leave it out")
         for column, dtype in stage.columns_added().items():
+            _check_type(label, column, dtype)
             if column in available and available[column] != dtype:
                 raise ConfigError(
                     f"{label} adds {column} as {dtype}, an earlier stage adds it as {available[column]}",
                     where=f"recipe {pipeline.name!r}",
                 )
             available[column] = dtype
+        if position == 0 and available.get(DOC_ID) != INTERNAL[DOC_ID]:
+            raise ConfigError(f"source {label} does not add {DOC_ID}", fix="add it: `<file>#<offset>`, a string")
         after.append(dict(available))
     return after
+
+
+def _check_type(label: str, column: str, dtype: pa.DataType) -> None:
+    """Columns with a published meaning have a published type."""
+    fixed = {**FINEWEB, **PROVENANCE, **INTERNAL}
+    if column in fixed and dtype != fixed[column]:
+        raise ConfigError(f"{label} adds {column} as {dtype}", why=f"it is published as {fixed[column]}")
 
 
 def _check_reads(recipe: str, label: str, stage: Stage, available: Mapping[str, pa.DataType]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
@@ -44,8 +45,8 @@ class Rule:
         return self.threshold is not None
 
     def drops(self, value: Any) -> bool:
-        """Whether a document with this value of the signal is dropped."""
-        return self.active and _COMPARISONS[self.comparison](value, self.threshold)
+        """Whether a document with this value of the signal is dropped; what was not measured (None) is not."""
+        return self.active and value is not None and _COMPARISONS[self.comparison](value, self.threshold)
 
     def __str__(self) -> str:
         return f"{self.signal} {self.comparison} {self.threshold}"
@@ -63,6 +64,6 @@ class Drop:
     @classmethod
     def by(cls, rule: Rule, value: Any) -> Drop:
         def number(x: Any) -> float | None:
-            return float(x) if isinstance(x, int | float) else None
+            return float(x) if isinstance(x, Real) else None
 
         return cls(rule.reason, rule.signal, number(value), number(rule.threshold))

@@ -1,6 +1,6 @@
 """Columns: names, types and order.
 
-Between stages a batch is a plain `pyarrow.RecordBatch`, at most `MAX_ROWS` rows or `MAX_BYTES` of text.
+Between stages a batch is a plain `pyarrow.RecordBatch`; sources make them of at most `SOURCE_ROWS` or `SOURCE_BYTES`.
 Published data has FineWeb's columns first, then provenance, then signals in the order in which the
 stages add them. Internal columns (`doc_id`, `payload`, `html`, ...) are never published.
 """
@@ -12,10 +12,11 @@ from collections.abc import Iterable
 import pyarrow as pa
 import pyarrow.compute as pc
 
-MAX_ROWS = 1024
-"""Most rows of a batch (overhead is flat from 256 rows up; string offsets are 32 bits)."""
-MAX_BYTES = 32 << 20
-"""Most bytes of text of a batch; one document may exceed it, then it is a batch of its own."""
+SOURCE_ROWS = 128
+"""Most rows of a batch from a source. Overhead is flat from there up (a few microseconds a row), and a batch is what
+is done again when a document kills the process."""
+SOURCE_BYTES = 8 << 20
+"""Most bytes of payload or text of such a batch; one document may exceed it, then it is a batch of its own."""
 
 DOC_ID = "doc_id"
 

@@ -75,6 +75,12 @@ def _fit(value: Any, hint: Any) -> tuple[bool, Any]:
         if len(item_hints) != len(value) or not all(found for found, _ in fitted):
             return False, None
         return True, tuple(result for _, result in fitted)
+    if origin is list:
+        (item_hint,) = typing.get_args(hint)
+        found, items = _fit(value, types.GenericAlias(tuple, (item_hint, ...)))
+        return found, list(items) if found else None
+    if origin is dict:
+        return isinstance(value, dict), value
     if origin is typing.Literal:
         return value in typing.get_args(hint), value
     if hint is type(None):

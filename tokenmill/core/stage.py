@@ -117,6 +117,8 @@ class Source(Stage):
 
     suffixes: ClassVar[tuple[str, ...]] = ()
     """File name endings that the source reads when the input is a folder."""
+    offsets_are_bytes: ClassVar[bool] = False
+    """Whether the offsets that the source reports are byte positions in the file (and not rows or lines)."""
 
     @abstractmethod
     def read(self, shard: InputShard, skip: Skips) -> Iterator[pa.RecordBatch]:

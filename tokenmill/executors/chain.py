@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -22,6 +23,8 @@ Beat = Callable[[int, int], None]
 
 Poison = Mapping[int, tuple[int, str, str]]
 """Rows of a batch that killed a process before: row -> (stage index, cause, detail)."""
+
+_ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]+")
 
 SAMPLE_CHARS = 4000
 """Most characters of a sampled dropped text."""
@@ -51,7 +54,16 @@ class _Ledger:
 class Chain:
     """Fused stages. `setup()` once, then `run(batch)` for every batch; pure, so a batch can be run again."""
 
-    def __init__(self, stages: Sequence[tuple[str, Stage]], *, sample: float = 0.05, seed: int = 0) -> None:
+    def __init__(
+        self,
+        stages: Sequence[tuple[str, Stage]],
+        *,
+        sample: float = 0.05,
+        seed: int = 0,
+        columns: Sequence[str] | None = None,
+    ) -> None:
+        """sample, seed: which dropped texts are kept. columns: those to give back of kept documents (None: all)."""
+        self._columns = columns
         self.labels = [label for label, _ in stages]
         self.stages = [stage for _, stage in stages]
         self._sample = sample
@@ -95,7 +107,7 @@ class Chain:
             count.out, count.bytes_out = len(frame.docs), sum(frame.sizes)
             counts.append(count)
         return ChainResult(
-            kept=frame.to_batch(),
+            kept=frame.to_batch(self._columns),
             dropped=pa.RecordBatch.from_pylist(ledger.dropped, schema=DROPPED),
             quarantined=pa.RecordBatch.from_pylist(ledger.quarantined, schema=QUARANTINED),
             counts=counts,
@@ -105,13 +117,15 @@ class Chain:
         self, index: int, stage: Filter | Rewrite, frame: Frame, beat: Beat, count: StageCount, ledger: _Ledger
     ) -> None:
         act = stage.judge if isinstance(stage, Filter) else stage.rewrite
-        known = frame.types.keys() | stage.columns_added().keys()
+        types = {**frame.types, **stage.columns_added()}
         kept: list[int] = []
         touched: set[str] = set()
         for position, (row, doc) in enumerate(zip(frame.rows, frame.docs, strict=True)):
             beat(index, row)
             try:
                 outcome = act(doc)
+                if isinstance(outcome, Mapping) and isinstance(stage, Rewrite):
+                    _check_values(count.stage, outcome, types)
             except TokenmillError as error:
                 if not isinstance(error, DocumentError):
                     raise
@@ -121,21 +135,18 @@ class Chain:
                 # any library may fail on any page: the document pays, the shard goes on
                 self._quarantine(doc, count, ledger, type(error).__name__, str(error))
                 continue
-            if outcome is None:
+            if outcome is None and isinstance(stage, Filter):
                 kept.append(position)
-            elif isinstance(outcome, str):
+            elif isinstance(outcome, str) and outcome:
                 self._drop(doc, Drop(outcome), count, ledger)
             elif isinstance(outcome, Drop):
                 self._drop(doc, outcome, count, ledger)
-            else:
-                if not outcome.keys() <= known:
-                    raise ConfigError(
-                        f"{count.stage} sets {sorted(outcome.keys() - known)}, which it does not declare",
-                        fix="declare the columns with their types in `adds`",
-                    )
+            elif isinstance(outcome, Mapping) and isinstance(stage, Rewrite):
                 frame.replace(position, outcome)
                 touched.update(outcome.keys() & frame.types.keys())
                 kept.append(position)
+            else:
+                raise _wrong_outcome(stage, count.stage, outcome)
         if isinstance(stage, Rewrite):
             frame.declare({**stage.columns_added(), **{name: frame.types[name] for name in touched}})
         frame.keep(kept)
@@ -235,6 +246,30 @@ class Chain:
         return int.from_bytes(digest, "little") < self._sample * 2**32
 
 
+def _check_values(label: str, changes: Mapping[str, Any], types: Mapping[str, pa.DataType]) -> None:
+    """Refuse columns that nobody declared (the author's error) and values that do not fit (the document's)."""
+    unknown = changes.keys() - types.keys()
+    if unknown:
+        raise ConfigError(
+            f"{label} sets {sorted(unknown)}, which it does not declare",
+            fix="declare the columns with their types in `adds`",
+        )
+    for name, value in changes.items():
+        if isinstance(value, str) and types[name] == pa.string():
+            value.encode()  # a lone surrogate fits no column
+        else:
+            pa.scalar(value, types[name])
+
+
+def _wrong_outcome(stage: Stage, label: str, outcome: object) -> ConfigError:
+    """What a stage may return, for an author who returned something else."""
+    if isinstance(stage, Filter):
+        wanted = "None to keep the document, or the reason to drop it as a string that is not empty"
+    else:
+        wanted = "a mapping of column values, or a Drop"
+    return ConfigError(f"{label} returned {outcome!r} ({type(outcome).__name__})", fix=f"return {wanted}")
+
+
 def _annotated(stage: Annotate, batch: pa.RecordBatch) -> dict[str, list[Any]]:
     """The columns that the stage adds to a batch, checked: each declared one, one value per row."""
     added = stage.annotate(batch)
@@ -256,8 +291,8 @@ def _identity(doc: Doc) -> dict[str, Any]:
 
 
 def clean(text: str) -> str:
-    """Text that any Arrow string can hold."""
-    return text.encode("utf-8", "replace").decode().replace("\0", "")
+    """Text of an error that any Arrow string can hold, without memory addresses, which no two runs share."""
+    return _ADDRESS.sub("at 0x", text.encode("utf-8", "replace").decode().replace("\0", ""))
 
 
 def _no_beat(stage: int, row: int) -> None:

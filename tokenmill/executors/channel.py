@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 import os
 import selectors
-import struct
 import subprocess
 from collections.abc import Callable
 from typing import Any
 
+from tokenmill.executors.framing import LENGTHS, message_head
+
 POLL_SECONDS = 0.25
-_LENGTHS = struct.Struct("<IQ")
 _CHUNK = 1 << 20
 
 
@@ -31,15 +31,15 @@ class Channel:
         self._out, self._in = child.stdin.fileno(), child.stdout.fileno()
         os.set_blocking(self._out, False)
         os.set_blocking(self._in, False)
+        self._child = child
         self._watch = watch
         self._received = bytearray()
 
     def request(self, header: dict[str, Any], body: bytes | memoryview = b"") -> tuple[dict[str, Any], bytes]:
         """Send one message and wait for the answer. ChildGone when the child closes its end before that."""
-        encoded = json.dumps(header).encode()
-        self._send(_LENGTHS.pack(len(encoded), len(body)) + encoded)
+        self._send(message_head(header, body))
         self._send(body)
-        header_length, body_length = _LENGTHS.unpack(self._take(_LENGTHS.size))
+        header_length, body_length = LENGTHS.unpack(self._take(LENGTHS.size))
         answer = json.loads(self._take(header_length))
         return answer, self._take(body_length)
 
@@ -47,6 +47,8 @@ class Channel:
         with selectors.DefaultSelector() as selector:
             selector.register(descriptor, event)
             while not selector.select(POLL_SECONDS):
+                if self._child.poll() is not None:
+                    raise ChildGone  # dead, though something that it started still holds the pipe
                 self._watch()
 
     def _send(self, data: bytes | memoryview) -> None:

@@ -43,7 +43,7 @@ class Frame:
         self.docs[position] = self.docs[position].replaced(changes)
         for name in ("text", "html"):
             if isinstance(changes.get(name), str):
-                self.sizes[position] = len(changes[name].encode("utf-8", "replace"))
+                self.sizes[position] = len(changes[name].encode())
                 break
 
     def declare(self, columns: Mapping[str, pa.DataType]) -> None:
@@ -65,7 +65,7 @@ class Frame:
         arrays = []
         for name in names:
             if name in self._changed:
-                arrays.append(pa.array([doc[name] for doc in self.docs], self.types[name]))
+                arrays.append(pa.array([doc[name] if name in doc else None for doc in self.docs], self.types[name]))
             else:
                 array = self._columns[name]
                 arrays.append(array if untouched else array.take(indices))

@@ -1,4 +1,4 @@
-"""Messages between processes: a JSON header and raw Arrow buffers. No pickle."""
+"""Messages between processes: lengths, a JSON header, and a body of Arrow IPC streams. No pickle."""
 
 from __future__ import annotations
 
@@ -8,26 +8,30 @@ from typing import Any, BinaryIO
 
 import pyarrow as pa
 
-_LENGTHS = struct.Struct("<IQ")
+LENGTHS = struct.Struct("<IQ")
+
+
+def message_head(header: dict[str, Any], body: bytes | memoryview) -> bytes:
+    """What stands before the body of a message: both lengths and the header."""
+    encoded = json.dumps(header).encode()
+    return LENGTHS.pack(len(encoded), len(body)) + encoded
 
 
 def write_message(stream: BinaryIO, header: dict[str, Any], body: bytes | memoryview = b"") -> None:
     """Write one message: lengths, header, body."""
-    encoded = json.dumps(header).encode()
-    stream.write(_LENGTHS.pack(len(encoded), len(body)))
-    stream.write(encoded)
+    stream.write(message_head(header, body))
     stream.write(body)
     stream.flush()
 
 
 def read_message(stream: BinaryIO) -> tuple[dict[str, Any], bytes] | None:
     """Read one message; None at the end of the stream. EOFError when it ends inside a message."""
-    lengths = stream.read(_LENGTHS.size)
+    lengths = stream.read(LENGTHS.size)
     if not lengths:
         return None
-    if len(lengths) < _LENGTHS.size:
+    if len(lengths) < LENGTHS.size:
         raise EOFError("the stream ends inside a message")
-    header_length, body_length = _LENGTHS.unpack(lengths)
+    header_length, body_length = LENGTHS.unpack(lengths)
     header = stream.read(header_length)
     body = stream.read(body_length)
     if len(header) < header_length or len(body) < body_length:
@@ -48,12 +52,11 @@ def pack_batches(*batches: pa.RecordBatch) -> tuple[list[int], memoryview]:
 
 
 def unpack_batches(lengths: list[int], body: bytes) -> list[pa.RecordBatch]:
-    """What `pack_batches` packed."""
-    buffer = pa.py_buffer(body)
+    """What `pack_batches` packed. Each has memory of its own, so that a small one does not keep a large one."""
     batches = []
     start = 0
     for length in lengths:
-        with pa.ipc.open_stream(buffer.slice(start, length)) as reader:
+        with pa.ipc.open_stream(body[start : start + length]) as reader:
             batches.append(reader.read_next_batch())
         start += length
     return batches

@@ -5,24 +5,32 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import pyarrow as pa
 
-from tokenmill.core import errors
 from tokenmill.core.accounting import StageCount
-from tokenmill.core.errors import ShardError, TokenmillError
+from tokenmill.core.errors import FatalError, ShardError, TokenmillError
 from tokenmill.core.pipeline import Pipeline
 from tokenmill.core.plan import Phase
 from tokenmill.executors.chain import Chain, ChainResult
 from tokenmill.executors.channel import Channel, ChildGone
 from tokenmill.executors.framing import pack_batches, unpack_batches
 from tokenmill.executors.heartbeat import IDLE, Heartbeat, Position
-from tokenmill.executors.process import cpu_seconds, is_running, resident_bytes
+from tokenmill.executors.process import (
+    Stopwatch,
+    child_command,
+    child_environment,
+    cpu_seconds,
+    is_running,
+    resident_bytes,
+    stop_process,
+)
+
+ALIVE_SECONDS = 10.0
+"""A word to the supervisor at least so often, however long a batch takes."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +58,8 @@ class Host(Protocol):
 class InlineHost:
     """The stages in this very process: for a debugger and for tests. Nothing protects it."""
 
-    def __init__(self, phase: Phase, *, sample: float, seed: int) -> None:
-        self._chain = Chain(phase.fused, sample=sample, seed=seed)
+    def __init__(self, phase: Phase, *, sample: float, seed: int, columns: Sequence[str] | None = None) -> None:
+        self._chain = Chain(phase.fused, sample=sample, seed=seed, columns=columns)
         self._chain.setup()
 
     def run(self, batch: pa.RecordBatch, seen: Mapping[str, int]) -> ChainResult:
@@ -77,22 +85,23 @@ class ChildHost:
         sample: float,
         seed: int,
         limits: Limits,
+        columns: Sequence[str] | None = None,
         alive: Callable[[], None] = lambda: None,
     ) -> None:
-        """`alive` is called after every lost child, for a supervisor that minds silence."""
-        self._alive = alive
+        """`alive` is called now and then while a batch is under way, for a supervisor that minds silence."""
         self._setup = {
             "op": "setup",
             "pipeline": pipeline.to_json(),
             "labels": [label for label, _ in phase.fused],
             "sample": sample,
             "seed": seed,
+            "columns": columns if columns is None else list(columns),
         }
         self._limits = limits
         self._beat = Heartbeat()
         self._child: subprocess.Popen[bytes] | None = None
         self._channel: Channel | None = None
-        self._watch = _Watch(self._beat, limits)
+        self._watch = _Watch(self._beat, limits, alive)
         self._baseline = 0
         self.restarts = 0
 
@@ -108,7 +117,6 @@ class ChildHost:
                 answer, body = channel.request(header, packed)
             except ChildGone:
                 position, cause, detail = self._bury()
-                self._alive()
                 if position.row >= 0 and position.row not in poison:
                     poison[position.row] = (position.stage, cause, detail)
                 elif not isolate:
@@ -138,16 +146,21 @@ class ChildHost:
         if self._channel is not None:
             return self._channel
         self._beat.idle()
-        command = [sys.executable, "-m", "tokenmill.executors.host_child"]
-        arguments = [str(os.getpid()), self._beat.path, str(self._limits.memory_bytes)]
-        self._child = subprocess.Popen(command + arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        arguments = (os.getpid(), self._beat.descriptor, self._limits.memory_bytes)
+        self._child = subprocess.Popen(
+            child_command("tokenmill.executors.host_child", *arguments),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pass_fds=(self._beat.descriptor,),
+            env=child_environment(),
+        )
         self._watch.start(self._child, setting_up=True)
         channel = Channel(self._child, self._watch)
         try:
             answer, _ = channel.request(self._setup)
         except ChildGone:
             _, cause, detail = self._bury()
-            raise ShardError(
+            raise FatalError(
                 "the child process died while it set up its stages",
                 why=f"{cause}: {detail}",
                 fix="run with --workers 0 to see the error; more memory may help (--memory-limit)",
@@ -178,11 +191,7 @@ class ChildHost:
 
     def _stop(self) -> None:
         if self._child is not None:
-            self._child.kill()
-            self._child.wait()
-            for stream in (self._child.stdin, self._child.stdout):
-                if stream is not None:
-                    stream.close()
+            stop_process(self._child)
         self._child = self._channel = None
 
     def _replace_if_grown(self) -> None:
@@ -194,55 +203,48 @@ class ChildHost:
 class _Watch:
     """Called while the parent waits: kills the child when the document at work is over its limits."""
 
-    def __init__(self, beat: Heartbeat, limits: Limits) -> None:
+    def __init__(self, beat: Heartbeat, limits: Limits, alive: Callable[[], None]) -> None:
         self._beat = beat
         self._limits = limits
+        self._alive = alive
         self.verdict = ""
 
     def start(self, child: subprocess.Popen[bytes], *, setting_up: bool) -> None:
         self._child = child
         self._setting_up = setting_up
         self._position: Position | None = None
+        self._said = Stopwatch()
         self.verdict = ""
 
     def __call__(self) -> None:
-        now, cpu = time.monotonic(), cpu_seconds(self._child.pid)
-        position = self._beat.read()
+        if self._said.tick() >= ALIVE_SECONDS:
+            self._said = Stopwatch()
+            self._alive()
+        cpu, position = cpu_seconds(self._child.pid), self._beat.read()
         if position != self._position:
-            self._position, self._since, self._cpu = position, now, cpu
+            self._position, self._wall, self._cpu = position, Stopwatch(), cpu
             return
-        wall = now - self._since
+        wall = self._wall.tick()
         used = wall if cpu is None or self._cpu is None else cpu - self._cpu
+        if self._too_much(position, wall, used):
+            limit = self._limits.setup_seconds if self._setting_up else self._limits.document_seconds
+            self.verdict = f"over the limit of {limit:g} s"
+            self._child.kill()
+
+    def _too_much(self, position: Position, wall: float, used: float) -> bool:
+        """Whether the child has had `wall` seconds, and used `used` CPU seconds of them, for too little."""
         limit = self._limits.document_seconds
         if self._setting_up:
-            if wall >= self._limits.setup_seconds:
-                self._kill(f"set-up took more than {self._limits.setup_seconds:.0f} s")
-        elif position.row == IDLE:
-            if wall >= 8 * limit:
-                self._kill(f"no answer for {8 * limit:.0f} s")
-        elif position.row < 0:
+            return wall >= self._limits.setup_seconds
+        if position.row == IDLE:
+            return wall >= 8 * limit
+        asleep = used < wall / 4 and not is_running(self._child.pid)
+        if position.row < 0:
             # a whole batch in one call: being hasty costs nothing, the batch is done again one at a time
-            if used >= limit / 2 or (wall >= limit / 2 and not is_running(self._child.pid)):
-                self._kill(f"a batch took more than {limit / 2:.0f} s")
-        elif used >= limit:
-            self._kill(f"more than {limit:.0f} CPU seconds")
-        elif wall >= limit and used < wall / 4 and not is_running(self._child.pid):
-            self._kill(f"no progress for {limit:.0f} s")
-        elif wall >= 8 * limit:
-            self._kill(f"more than {8 * limit:.0f} s")
-
-    def _kill(self, verdict: str) -> None:
-        self.verdict = verdict
-        self._child.kill()
+            return used >= limit / 2 or (wall >= limit / 2 and asleep)
+        return used >= limit or (wall >= limit and asleep) or wall >= 8 * limit
 
 
 def _raise_if_error(answer: Mapping[str, Any]) -> None:
     if not answer["ok"]:
-        raise rebuild_error(answer)
-
-
-def rebuild_error(fields: Mapping[str, Any]) -> TokenmillError:
-    """The error that another process described."""
-    cls = getattr(errors, fields["error"], TokenmillError)
-    error: TokenmillError = cls(fields["what"], where=fields["where"], why=fields["why"], fix=fields["fix"])
-    return error
+        raise TokenmillError.from_fields(answer)

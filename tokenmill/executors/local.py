@@ -11,8 +11,6 @@ import json
 import os
 import selectors
 import subprocess
-import sys
-import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +19,7 @@ from typing import Any
 from tokenmill.core.errors import FatalError, ShardError, TokenmillError
 from tokenmill.core.stage import Resources
 from tokenmill.executors.base import ShardProgress, ShardResult
-from tokenmill.executors.host import rebuild_error
+from tokenmill.executors.process import Stopwatch, child_command, child_environment, stop_process
 from tokenmill.executors.worker import ShardRunner, ShardTask
 
 MAX_ATTEMPTS = 3
@@ -59,7 +57,7 @@ class _Worker:
 
     process: subprocess.Popen[bytes]
     shard: int | None = None
-    heard: float = field(default_factory=time.monotonic)
+    silence: Stopwatch = field(default_factory=Stopwatch)
     pending: bytearray = field(default_factory=bytearray)
 
     def send(self, message: Any) -> None:
@@ -76,18 +74,11 @@ class _Worker:
         chunk = os.read(self.process.stdout.fileno(), 1 << 16)
         if not chunk:
             return None
-        self.heard = time.monotonic()
+        self.silence = Stopwatch()
         self.pending += chunk
         *lines, rest = bytes(self.pending).split(b"\n")
         self.pending = bytearray(rest)
         return [json.loads(line) for line in lines]
-
-    def stop(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        for stream in (self.process.stdin, self.process.stdout):
-            if stream is not None:
-                stream.close()
 
 
 class LocalExecutor:
@@ -105,19 +96,23 @@ class LocalExecutor:
         queue = deque(shards)
         attempts = dict.fromkeys(shards, 0)
         crew: list[_Worker] = []
+        patience = 2.0
         try:
             with selectors.DefaultSelector() as selector:
                 while queue or any(worker.shard is not None for worker in crew):
                     self._staff(crew, selector, queue, attempts, task)
-                    for key, _ in selector.select(1.0):
+                    for key, _ in selector.select(0.5):
                         yield from self._hear(key.data, crew, selector, queue, attempts)
                     for worker in list(crew):
-                        if worker.shard is not None and time.monotonic() - worker.heard > self._silence:
+                        if worker.shard is not None and worker.silence.tick() > self._silence:
                             why = f"silent for {self._silence:.0f} s"
                             yield from self._lose(worker, crew, selector, queue, attempts, why)
+        except BaseException:
+            patience = 0.0  # an error or a signal: leave at once, whatever they are doing
+            raise
         finally:
             for worker in crew:
-                worker.stop()
+                stop_process(worker.process, patience)
 
     def _staff(
         self,
@@ -130,8 +125,12 @@ class LocalExecutor:
         """Start workers while there is work for them, and give every idle one a shard."""
         busy = sum(worker.shard is not None for worker in crew)
         while len(crew) < min(self.workers, busy + len(queue)):
-            command = [sys.executable, "-m", "tokenmill.executors.worker_main", str(os.getpid())]
-            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            process = subprocess.Popen(
+                child_command("tokenmill.executors.worker_main", os.getpid()),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=child_environment(),
+            )
             worker = _Worker(process)
             worker.send(task.to_json())
             assert process.stdout is not None
@@ -140,7 +139,7 @@ class LocalExecutor:
         for worker in crew:
             if worker.shard is None and queue:
                 worker.shard = queue.popleft()
-                worker.heard = time.monotonic()
+                worker.silence = Stopwatch()
                 attempts[worker.shard] += 1
                 worker.send({"shard": worker.shard})
 
@@ -166,7 +165,7 @@ class LocalExecutor:
                 yield ShardResult(index, message["manifest"], attempts=attempts[index])
             elif message["kind"] == "error":
                 worker.shard = None
-                error = rebuild_error(message)
+                error = TokenmillError.from_fields(message)
                 if not isinstance(error, ShardError):
                     raise error
                 yield from self._retry(index, queue, attempts, error)
@@ -183,7 +182,7 @@ class LocalExecutor:
         """A worker is gone or stuck: remove it, and try its shard again."""
         assert worker.process.stdout is not None
         selector.unregister(worker.process.stdout)
-        worker.stop()
+        stop_process(worker.process)
         crew.remove(worker)
         if worker.shard is not None:
             error = ShardError("a worker process was lost", why=why, fix="look for a killed process or a full memory")

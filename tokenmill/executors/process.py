@@ -5,10 +5,14 @@ Linux has all of it. Elsewhere the CPU clock and the memory reading are missing,
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
+import subprocess
 import sys
+import time
+from pathlib import Path
 from typing import BinaryIO
 
 _PR_SET_PDEATHSIG = 1
@@ -77,3 +81,56 @@ def _stat_fields(pid: int) -> list[str] | None:
             return stream.read().rpartition(")")[2].split()
     except OSError:
         return None
+
+
+def child_command(module: str, *arguments: object) -> list[str]:
+    """The command line of a child that runs a module of ours.
+
+    -P: files in the user's current folder must not shadow the standard library.
+    """
+    return [sys.executable, "-P", "-m", module, *map(str, arguments)]
+
+
+def child_environment() -> dict[str, str]:
+    """The environment of a child: it finds this very tokenmill, hashes strings alike, and has one thread."""
+    here = Path(__file__).resolve().parents[2]
+    paths = [os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else []
+    if here.name not in ("site-packages", "dist-packages"):
+        paths.insert(0, str(here))  # a checkout that is not installed
+    single = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "RAYON_NUM_THREADS")
+    return {
+        **dict.fromkeys(single, "1"),
+        "TOKENIZERS_PARALLELISM": "false",
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(paths),
+        "PYTHONHASHSEED": "0",
+    }
+
+
+class Stopwatch:
+    """Seconds that this process has seen go by: a pause of the whole machine (or Ctrl-Z) counts for one."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+        self.seconds = 0.0
+
+    def tick(self) -> float:
+        """Look at the clock; returns the sum so far. To be called at least once a second."""
+        now = time.monotonic()
+        self.seconds += min(now - self._last, 1.0)
+        self._last = now
+        return self.seconds
+
+
+def stop_process(process: subprocess.Popen[bytes], patience: float = 0.0) -> None:
+    """End a child: let it see the end of its input, wait `patience` seconds, then kill it."""
+    with contextlib.suppress(OSError):
+        if process.stdin is not None:
+            process.stdin.close()
+    if patience:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(patience)
+    process.kill()
+    process.wait()
+    if process.stdout is not None:
+        process.stdout.close()

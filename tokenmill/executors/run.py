@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tokenmill.core.accounting import StageCount
-from tokenmill.core.errors import TokenmillError
+from tokenmill.core.errors import ConfigError, TokenmillError
 from tokenmill.core.plan import Phase
 from tokenmill.executors.base import Executor, ShardProgress, ShardResult
 from tokenmill.executors.host import Limits
@@ -15,7 +15,15 @@ from tokenmill.executors.runspec import RunSpec, freeze
 from tokenmill.executors.worker import ShardTask
 from tokenmill.io.runfolder import RunFolder
 
-Observer = Callable[[Phase, ShardResult | ShardProgress], None]
+
+@dataclass(frozen=True)
+class PhaseStart:
+    """A phase begins; these shards of it were committed before."""
+
+    committed: Mapping[str, Mapping[str, Any]]
+
+
+Observer = Callable[[Phase, PhaseStart | ShardResult | ShardProgress], None]
 
 
 @dataclass
@@ -39,14 +47,24 @@ def execute(
 ) -> RunOutcome:
     """Run everything that has not been committed yet. Failed shards are listed in the outcome.
 
-    ConfigError when the folder holds another run; FatalError when nothing more can be written.
+    ConfigError when the folder holds another run, or one that is under way; FatalError when nothing more can be
+    written.
     """
+    with folder.locked():
+        return _execute(spec, folder, executor, limits or Limits(), observer)
+
+
+def _execute(
+    spec: RunSpec, folder: RunFolder, executor: Executor, limits: Limits, observer: Observer | None
+) -> RunOutcome:
     outcome = RunOutcome(resumed=freeze(folder, spec))
     for phase in spec.plan.phases:
         committed = settled(folder, phase, spec)
         todo = [i for i, slug in enumerate(spec.slugs) if slug not in committed]
-        task = ShardTask(folder.location, phase.index, inline=executor.name == "inline", limits=limits or Limits())
+        task = ShardTask(folder.location, phase.index, inline=executor.name == "inline", limits=limits)
         manifests = dict(committed)
+        if observer is not None:
+            observer(phase, PhaseStart(committed))
         for event in executor.map(task, todo, phase.resources):
             if observer is not None:
                 observer(phase, event)
@@ -65,10 +83,21 @@ def execute(
 
 def settled(folder: RunFolder, phase: Phase, spec: RunSpec) -> dict[str, Mapping[str, Any]]:
     """The committed shards of a phase, with the publishing of their files finished."""
-    wanted = set(spec.slugs)
+    inputs = {
+        slug: {"name": shard.name, "size": shard.size, "etag": shard.etag}
+        for slug, shard in zip(spec.slugs, spec.plan.inputs, strict=True)
+    }
     found: dict[str, Mapping[str, Any]] = {}
     for slug, manifest in folder.manifests(phase.directory):
-        if slug in wanted and folder.settle(phase.directory, slug, manifest):
+        if slug not in inputs:
+            continue
+        if manifest["input"] != inputs[slug] or manifest["fingerprint"] != phase.fingerprint:
+            raise ConfigError(
+                f"{folder.location} holds shard {slug} of another run",
+                why=f"it was made from {manifest['input']}, the input is now {inputs[slug]}",
+                fix="choose another --output, or delete this one whole",
+            )
+        if folder.settle(phase.directory, slug, manifest):
             found[slug] = manifest
     return found
 

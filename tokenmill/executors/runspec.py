@@ -6,6 +6,7 @@ import importlib.metadata
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tokenmill import __version__
@@ -57,7 +58,7 @@ class RunSpec:
             "columns": {field.name: str(field.type) for field in plan.schema},
             "options": {"sample_dropped": self.options.sample_dropped, "seed": self.options.seed},
             "input": {
-                "location": self.input_location,
+                "location": absolute_location(self.input_location),
                 "shards": [
                     {"name": s.name, "path": s.path, "size": s.size, "etag": s.etag, "output": slug}
                     for s, slug in zip(plan.inputs, self.slugs, strict=True)
@@ -78,6 +79,11 @@ class RunSpec:
                 fix="give all workers the same environment, then run the same command again",
             )
         return cls.of(plan, Options(**data["options"]), data["input"]["location"])
+
+
+def absolute_location(location: str) -> str:
+    """The location as it is found from any folder."""
+    return location if "://" in location else str(Path(location).absolute())
 
 
 def versions() -> dict[str, str]:
@@ -107,6 +113,11 @@ def freeze(folder: RunFolder, spec: RunSpec) -> bool:
     wanted = spec.to_json()
     present = folder.read_json(RUN_JSON)
     if present is None:
+        for entry in wanted["stages"]:
+            if "file" in entry:
+                # the recipe that made a data set is in the data set
+                source = Path(entry["file"])
+                folder.write_text(f"recipe/{source.name}", source.read_text(encoding="utf-8"))
         folder.write_json(RUN_JSON, wanted)
         return False
     differences = _differences(present, wanted)
@@ -138,13 +149,14 @@ def _differences(present: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[
             found.append(f"{label} used {present['digests'].get(label)} there, {wanted['digests'][label]} here")
     if present["options"] != wanted["options"]:
         found.append(f"options {present['options']} there, {wanted['options']} here")
-    found += _input_differences(present["input"]["shards"], wanted["input"]["shards"])
+    found += input_differences(present["input"]["shards"], wanted["input"]["shards"])
     if not found and present["fingerprint"] != wanted["fingerprint"]:
         found.append("the fingerprints differ")
     return sorted(found)
 
 
-def _input_differences(present: Sequence[Mapping[str, Any]], wanted: Sequence[Mapping[str, Any]]) -> list[str]:
+def input_differences(present: Sequence[Mapping[str, Any]], wanted: Sequence[Mapping[str, Any]]) -> list[str]:
+    """How two lists of input shards differ, in words."""
     before = {shard["name"]: shard for shard in present}
     after = {shard["name"]: shard for shard in wanted}
     found = [f"input {name} is new" for name in after.keys() - before.keys()]

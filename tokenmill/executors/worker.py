@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -26,8 +27,15 @@ from tokenmill.io.runfolder import Attempt, RunFolder, disk_error, file_digest, 
 
 Progress = Callable[[Mapping[str, Any]], None]
 
+_READ_ERRORS = (OSError, EOFError, zlib.error, pa.ArrowException)
+"""What libraries raise on input that is gone, cut or damaged."""
+
 NOT_DOCUMENTS = frozenset({"not_response"})
 """Reasons of a source that are counted but not listed in `dropped/`: requests, metadata and the like."""
+
+
+SKIPS_PER_WORD = 1000
+"""After so many skipped records without a document, the rows are written and the supervisor hears a word."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +59,7 @@ class ShardRunner:
     """Runs shards of one phase, one after another, with the same host process."""
 
     def __init__(self, task: ShardTask, alive: Callable[[], None] = lambda: None) -> None:
-        self._alive = alive
+        self.alive = alive
         self.folder = RunFolder(task.run)
         self.spec = RunSpec.from_json(load_run(self.folder))
         self.phase = self.spec.plan.phases[task.phase]
@@ -78,15 +86,18 @@ class ShardRunner:
     @property
     def host(self) -> Host:
         if self._host is None:
-            options = self.spec.options
-            sample, seed = options.sample_dropped, options.seed
+            plan, options = self.spec.plan, self.spec.options
+            last = self.phase is plan.phases[-1]
+            common: dict[str, Any] = {
+                "sample": options.sample_dropped,
+                "seed": options.seed,
+                "columns": plan.schema.names if last else None,  # the pages themselves need not travel back
+            }
             if self._task.inline:
-                self._host = InlineHost(self.phase, sample=sample, seed=seed)
+                self._host = InlineHost(self.phase, **common)
             else:
-                pipeline = self.spec.plan.pipeline
-                self._host = ChildHost(
-                    pipeline, self.phase, sample=sample, seed=seed, limits=self._task.limits, alive=self._alive
-                )
+                limits, alive = self._task.limits, self.alive
+                self._host = ChildHost(plan.pipeline, self.phase, limits=limits, alive=alive, **common)
         return self._host
 
     def close(self) -> None:
@@ -143,7 +154,14 @@ class _Attempt:
         batches = self._batches()
         while True:
             started = time.perf_counter()
-            batch = next(batches, None)
+            try:
+                batch = next(batches, None)
+            except _READ_ERRORS as error:
+                raise ShardError(
+                    f"cannot read {self._shard.path}",
+                    why=f"{type(error).__name__}: {error}",
+                    fix="look at the file; the same command tries it again",
+                ) from error
             self._source.seconds += time.perf_counter() - started
             if batch is None:
                 return
@@ -169,21 +187,26 @@ class _Attempt:
     ) -> None:
         self._source.into += 1
         self._source.dropped[reason] += 1
+        if self._source.into % SKIPS_PER_WORD == 0:
+            self._runner.alive()
         if reason in NOT_DOCUMENTS:
             return
+        in_bytes = self._phase.source is not None and self._phase.source.offsets_are_bytes
         self._skipped.append(
             {
                 "doc_id": f"{self._shard.name}#{offset}",
                 "id": clean(id) or None,
                 "url": clean(url) or None,
                 "file_path": self._shard.name,
-                "warc_offset": offset if offset >= 0 else None,
-                "warc_length": length if length >= 0 else None,
+                "warc_offset": offset if offset >= 0 and in_bytes else None,
+                "warc_length": length if length >= 0 and in_bytes else None,
                 "stage": self._source.stage,
                 "reason": reason,
                 "detail": clean(detail) or None,
             }
         )
+        if len(self._skipped) >= SKIPS_PER_WORD:
+            self._flush_skipped()
 
     def _take(self, batch: pa.RecordBatch) -> None:
         """One batch through the host and into the writers, then a word on progress."""
@@ -221,7 +244,7 @@ class _Attempt:
 
     def _writer(self, kind: str, schema: pa.Schema) -> ShardWriter:
         if kind not in self._writers:
-            sink = self._sink if kind == "data" else WriteParquet(content_defined_chunking=False)
+            sink = self._sink if kind == "data" else WriteParquet(content_defined_chunking=False, row_group_rows=2000)
             self._writers[kind] = sink.open(self._attempt.path(kind), schema)
         return self._writers[kind]
 
@@ -236,13 +259,15 @@ class _Attempt:
         flush_to_disk(path)
         sink = self._sink if kind == "data" else WriteParquet()
         sink.verify(path, self._rows[kind])
-        name = self._slug if self._phase.index == 0 or kind == "data" else f"{self._slug}.phase{self._phase.index + 1}"
         folder = kind if self._last or kind != "data" else f"phases/{self._phase.directory}/data"
+        if kind != "data" and self._phase.index:
+            folder = f"{kind}/phase-{self._phase.index + 1}"
+        extension = (self._sink.extension if kind == "data" else "") or ".parquet"
         with open(path, "rb") as stream:
             size = stream.seek(0, 2)
         return {
             "kind": kind,
-            "path": f"{folder}/{name}.parquet",
+            "path": f"{folder}/{self._slug}{extension}",
             "rows": self._rows[kind],
             "bytes": size,
             "sha256": file_digest(path),

@@ -49,27 +49,16 @@ def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
             manifest = runner.run_shard(index, lambda counts: say(kind="progress", shard=index, counts=counts))  # noqa: B023
             say(kind="result", shard=index, manifest=manifest)
         except TokenmillError as error:
-            say(kind="error", shard=index, **describe(error))
+            say(kind="error", shard=index, **error.to_fields())
         except Exception as error:
             # a defect or an unforeseen library error: the shard fails, with the traceback on stderr
             import traceback
 
             traceback.print_exc()
             unforeseen = ShardError(f"{type(error).__name__}: {error}", why="see the traceback in the log")
-            say(kind="error", shard=index, **describe(unforeseen))
+            say(kind="error", shard=index, **unforeseen.to_fields())
     if runner is not None:
         runner.close()
-
-
-def describe(error: TokenmillError) -> dict[str, str]:
-    """An error as plain values (see `host.rebuild_error`)."""
-    return {
-        "error": type(error).__name__,
-        "what": error.what,
-        "where": error.where,
-        "why": error.why,
-        "fix": error.fix,
-    }
 
 
 if __name__ == "__main__":

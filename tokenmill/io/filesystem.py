@@ -24,14 +24,19 @@ def list_inputs(location: str, suffixes: Iterable[str]) -> list[InputShard]:
     A folder is searched recursively for names that end in one of `suffixes`; a single file or a pattern is
     taken as it is. ConfigError when nothing is found.
     """
-    fs, root = url_to_fs(location)
+    try:
+        fs, root = url_to_fs(location)
+    except (ImportError, ValueError) as error:
+        raise ConfigError(f"cannot open {location}", why=str(error), fix=missing_protocol(location)) from error
     endings = tuple(suffixes)
-    if any(char in location for char in "*?["):
+    if any(char in location for char in "*?[") and not fs.exists(root):
         found = {path: info for path, info in fs.glob(root, detail=True).items() if info["type"] == "file"}
         base = root[: min(root.index(char) for char in "*?[" if char in root)].rsplit("/", 1)[0]
     elif fs.isfile(root):
         found, base = {root: fs.info(root)}, posixpath.dirname(root)
     elif fs.isdir(root):
+        if ".parquet" in endings and fs.exists(f"{root.rstrip('/')}/run.json"):
+            root = f"{root.rstrip('/')}/data"  # the folder of a run: its documents, not what it dropped
         every = fs.find(root, detail=True)
         found = {path: info for path, info in every.items() if path.endswith(endings)}
         base = root.rstrip("/")
@@ -55,6 +60,13 @@ def list_inputs(location: str, suffixes: Iterable[str]) -> list[InputShard]:
         for path, info in found.items()
     ]
     return sorted(shards, key=lambda shard: shard.name)
+
+
+def missing_protocol(location: str) -> str:
+    """What to install for the file system of a location."""
+    protocol = location.partition("://")[0]
+    extra = {"s3": "'tokenmill[s3]'", "gs": "gcsfs", "gcs": "gcsfs", "hf": "huggingface_hub", "az": "adlfs"}
+    return f"pip install {extra[protocol]}" if protocol in extra else "check the protocol of the path"
 
 
 def _etag(info: dict[str, object]) -> str:

@@ -9,7 +9,7 @@ from typing import BinaryIO, cast
 import fsspec
 import pyarrow as pa
 
-from tokenmill.core.schema import DOC_ID, FINEWEB, INTERNAL, MAX_ROWS, PROVENANCE
+from tokenmill.core.schema import DOC_ID, FINEWEB, INTERNAL, PROVENANCE, SOURCE_BYTES, SOURCE_ROWS
 from tokenmill.core.stage import InputShard, Skips, Source
 from tokenmill.io.parquet import document_batches
 
@@ -31,13 +31,14 @@ class ReadJsonl(Source):
 
     def read(self, shard: InputShard, skip: Skips) -> Iterator[pa.RecordBatch]:
         rows: list[dict[str, object]] = []
-        start = 0
+        start = size = 0
         compression = "zstd" if shard.path.endswith(".zst") else "infer"
         with cast(BinaryIO, fsspec.open(shard.path, "rb", compression=compression).open()) as stream:
             for number, line in enumerate(stream):
-                if len(rows) == MAX_ROWS // 4:
+                if len(rows) == SOURCE_ROWS or size >= SOURCE_BYTES:
                     yield from self._batches(rows, shard, start, skip)
-                    rows, start = [], number
+                    rows, start, size = [], number, 0
+                size += len(line)
                 rows.append(self._row(line, number, shard, skip))
         yield from self._batches(rows, shard, start, skip)
 

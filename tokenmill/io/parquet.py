@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterator, Mapping
+from typing import ClassVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tokenmill.core.errors import ShardError
-from tokenmill.core.schema import DOC_ID, FINEWEB, INTERNAL, MAX_BYTES, MAX_ROWS, PROVENANCE
+from tokenmill.core.schema import DOC_ID, FINEWEB, INTERNAL, PROVENANCE, SOURCE_BYTES, SOURCE_ROWS
 from tokenmill.core.stage import InputShard, Sink, Skips, Source
 from tokenmill.io.filesystem import open_binary
 
@@ -45,7 +47,7 @@ class ReadParquet(Source):
                     why=f"its columns are {file.schema_arrow.names}",
                     fix="--set read_parquet.text_column=NAME",
                 )
-            for batch in file.iter_batches(batch_size=MAX_ROWS // 4, columns=columns):
+            for batch in file.iter_batches(batch_size=SOURCE_ROWS, columns=columns):
                 rows = batch.to_pylist()
                 yield from self.batches(rows, shard, row, skip)
                 row += len(rows)
@@ -81,7 +83,8 @@ def document_batches(
     for offset, row in enumerate(rows, start):
         text = row.get(text_column)
         doc_id = f"{shard.name}#{offset}"
-        identifier = row.get(id_column) or doc_id
+        given = row.get(id_column)
+        identifier = doc_id if given is None or given == "" else given
         if not isinstance(text, str) or not text:
             skip("empty", id=str(identifier), url=str(row.get("url") or ""), offset=offset)
             continue
@@ -91,11 +94,37 @@ def document_batches(
         document["file_path"] = row.get("file_path") or shard.name
         documents.append(document)
         size += len(text)
-        if size >= MAX_BYTES // 4:
-            yield pa.RecordBatch.from_pylist(documents, schema=pa.schema(list(columns.items())))
+        if size >= SOURCE_BYTES:
+            yield _to_batch(documents, columns)
             documents, size = [], 0
     if documents:
-        yield pa.RecordBatch.from_pylist(documents, schema=pa.schema(list(columns.items())))
+        yield _to_batch(documents, columns)
+
+
+def _to_batch(documents: list[dict[str, object]], columns: Mapping[str, pa.DataType]) -> pa.RecordBatch:
+    arrays = [_column([document[name] for document in documents], dtype) for name, dtype in columns.items()]
+    return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(list(columns.items())))
+
+
+def _column(values: list[object], dtype: pa.DataType) -> pa.Array:
+    """The values as an array of the type; what does not fit becomes text in a text column, else null."""
+    try:
+        return pa.array(values, dtype)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+        return pa.array([_fitted(value, dtype) for value in values], dtype)
+
+
+def _fitted(value: object, dtype: pa.DataType) -> object:
+    try:
+        return pa.scalar(value, dtype).as_py()
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+        pass
+    if dtype == pa.string():
+        return value.isoformat() if isinstance(value, datetime.date) else str(value)
+    try:
+        return pa.scalar(str(value)).cast(dtype).as_py()
+    except pa.ArrowInvalid:
+        return None
 
 
 class ParquetShardWriter:
@@ -133,7 +162,7 @@ class ParquetShardWriter:
 class WriteParquet(Sink):
     """One Parquet file per input shard, in the layout that the Hugging Face Hub and DuckDB read directly."""
 
-    extension = ".parquet"
+    extension: ClassVar[str] = ".parquet"
 
     compression_level: int = 3
     """Level of zstd; 3 is its own default, 9 saves about 5 % at a third of the speed."""

@@ -9,15 +9,10 @@ from typing import Any
 import pyarrow as pa
 
 from tokenmill.core.errors import ShardError
-from tokenmill.core.schema import DOC_ID
+from tokenmill.core.schema import DOC_ID, SOURCE_BYTES, SOURCE_ROWS
 from tokenmill.core.stage import InputShard, Skips
 from tokenmill.io.members import Loss
 from tokenmill.io.records import Record, iter_records
-
-BATCH_ROWS = 128
-"""Most rows of a batch. A batch is what is done again when a child process dies, so it is kept small."""
-BATCH_BYTES = 8 << 20
-"""Most bytes of payload or text of a batch; a single document may exceed it."""
 
 COMMON: dict[str, pa.DataType] = {
     DOC_ID: pa.string(),
@@ -99,7 +94,7 @@ def batches(rows: Iterator[tuple[dict[str, Any], int]], types: Mapping[str, pa.D
     columns: dict[str, list[Any]] = {name: [] for name in types}
     count = size = 0
     for values, weight in rows:
-        if count and (count == BATCH_ROWS or size + weight > BATCH_BYTES):
+        if count and (count == SOURCE_ROWS or size + weight > SOURCE_BYTES):
             yield pa.RecordBatch.from_pydict(columns, schema=schema)
             columns = {name: [] for name in types}
             count = size = 0

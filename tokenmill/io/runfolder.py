@@ -18,9 +18,12 @@ import json
 import os
 import re
 import shutil
+import sys
 import tempfile
 import uuid
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +31,8 @@ from typing import Any
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from tokenmill.core.errors import FatalError, ShardError
+from tokenmill.core.errors import ConfigError, FatalError, ShardError
+from tokenmill.io.filesystem import missing_protocol
 
 
 def shard_slug(name: str) -> str:
@@ -37,19 +41,23 @@ def shard_slug(name: str) -> str:
     Only [A-Za-z0-9._-] pass; where anything had to be changed, a digest of the full name keeps it unique.
     """
     stem = re.sub(r"(\.(warc|arc|wet|parquet|jsonl|json|ndjson|gz|zst|lz4))+$", "", name)
-    safe = re.sub(r"[^A-Za-z0-9._-]+", "_", stem).lstrip(".")[:100]
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "_", stem).lstrip("._-")[:100]
     if safe and safe == stem:
         return safe
-    return f"{safe or 'shard'}-{hashlib.sha256(name.encode('utf-8', 'replace')).hexdigest()[:8]}"
+    return f"{safe or 'shard'}-{_short_digest(name)}"
 
 
 def slugs(names: list[str]) -> list[str]:
     """One slug per shard; names that differ only in their endings are told apart by a digest."""
     plain = [shard_slug(name) for name in names]
+    counts = Counter(plain)
     return [
-        slug if plain.count(slug) == 1 else f"{slug}-{hashlib.sha256(name.encode('utf-8', 'replace')).hexdigest()[:8]}"
-        for slug, name in zip(plain, names, strict=True)
+        slug if counts[slug] == 1 else f"{slug}-{_short_digest(name)}" for slug, name in zip(plain, names, strict=True)
     ]
+
+
+def _short_digest(name: str) -> str:
+    return hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:8]
 
 
 @dataclass
@@ -69,10 +77,16 @@ class RunFolder:
 
     def __init__(self, location: str) -> None:
         self.location = location
-        self._fs, self._root = url_to_fs(location)
+        try:
+            # other processes write into the folder: a listing that is remembered would be wrong
+            self._fs, self._root = url_to_fs(location, use_listings_cache=False)
+        except (ImportError, ValueError) as error:
+            raise ConfigError(f"cannot open {location}", why=str(error), fix=missing_protocol(location)) from error
         self.is_local = isinstance(self._fs, LocalFileSystem)
         if self.is_local:
             self._root = os.path.abspath(self._root)
+            if os.path.isfile(self._root):
+                raise ConfigError(f"{location} is a file", fix="give a folder for the run, which is made if needed")
 
     def path(self, relative: str) -> str:
         """Absolute path or URL of a file of the run."""
@@ -137,6 +151,33 @@ class RunFolder:
         if self.exists(relative):
             self._fs.rm(self._full(relative), recursive=True)
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run for one coordinator. The lock ends with the process, however that ends.
+
+        ConfigError when another process holds it. Object stores have no such lock; there the conditional
+        manifest decides.
+        """
+        if not self.is_local or sys.platform == "win32":
+            yield
+            return
+        import fcntl
+
+        path = self._full("phases/.lock")
+        try:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "a+") as stream:
+                try:
+                    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError as error:
+                    raise ConfigError(
+                        f"another tokenmill is running in {self.location}",
+                        fix="wait for it, or choose another --output",
+                    ) from error
+                yield
+        except OSError as error:
+            raise disk_error(error, path) from error
+
     def new_attempt(self, phase: str, slug: str) -> Attempt:
         """A fresh folder for one try at a shard; below the run where that is local, else in the temp folder."""
         relative = f"phases/{phase}/attempts/{slug}/{uuid.uuid4().hex}"
@@ -197,9 +238,7 @@ class RunFolder:
                 stream.flush()
                 os.fsync(stream.fileno())
             _fsync_directory(str(attempt.directory))
-            try:
-                os.link(temporary, final)
-            except FileExistsError:
+            if not _appear(str(temporary), final):
                 return False
             _fsync_directory(os.path.dirname(final))
         except OSError as error:
@@ -207,12 +246,15 @@ class RunFolder:
         return True
 
     def _commit_remote(self, relative: str, attempt: Attempt, manifest: dict[str, Any], text: str) -> bool:
-        """No rename on an object store: data under final keys first, the manifest last."""
+        """No rename on an object store: data under final keys first, the manifest last and only if it is new."""
         if self.exists(relative):
             return False
         for file in manifest["files"]:
             self._fs.put_file(attempt.path(file["kind"]), self._full(file["path"]))
-        self._fs.pipe_file(self._full(relative), text.encode())
+        try:
+            self._fs.pipe_file(self._full(relative), text.encode(), mode="create")
+        except FileExistsError:
+            return False
         self.discard(attempt)
         return True
 
@@ -222,16 +264,41 @@ class RunFolder:
             if self.size(file["path"]) == file["bytes"]:
                 continue
             waiting = Path(self._full(f"{manifest['attempt']}/{file['kind']}.parquet"))
-            if not (self.is_local and waiting.is_file()):
+            final = Path(self._full(file["path"]))
+            try:
+                if not self.is_local:
+                    raise FileNotFoundError(waiting)
+                final.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(waiting, final)
+                _fsync_directory(str(final.parent))
+            except FileNotFoundError:
+                # gone, or moved this very moment by another process that settles the same shard
+                if self.size(file["path"]) == file["bytes"]:
+                    continue
                 self.remove(f"phases/{phase}/manifests/{slug}.json")
                 return False
-            final = Path(self._full(file["path"]))
-            final.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(waiting, final)
-            _fsync_directory(str(final.parent))
         if self.is_local:
             shutil.rmtree(Path(self._full(f"phases/{phase}/attempts/{slug}")), ignore_errors=True)
         return True
+
+
+def _appear(temporary: str, final: str) -> bool:
+    """Give a file its final name unless that exists; False when it does."""
+    try:
+        os.link(temporary, final)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP):
+            raise
+        # no hard links here (exFAT, some network mounts): claim the name, then replace it whole
+        try:
+            os.close(os.open(f"{final}.claim", os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return False
+        os.replace(temporary, final)
+        os.unlink(f"{final}.claim")
+    return True
 
 
 def file_digest(path: str) -> str:

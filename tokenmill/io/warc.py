@@ -35,6 +35,7 @@ class ReadWarc(Source):
         ".arc",
         ".arc.gz",
     )
+    offsets_are_bytes: ClassVar[bool] = True
     adds: ClassVar[Mapping[str, pa.DataType]] = {
         **COMMON,
         "payload": pa.binary(),

@@ -21,6 +21,7 @@ class ReadWet(Source):
     """
 
     suffixes: ClassVar[tuple[str, ...]] = (".wet", ".wet.gz", ".wet.zst", ".wet.lz4")
+    offsets_are_bytes: ClassVar[bool] = True
     adds: ClassVar[Mapping[str, pa.DataType]] = {**COMMON, "text": pa.string()}
 
     dump: str | None = None

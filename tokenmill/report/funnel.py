@@ -49,8 +49,13 @@ class Funnel:
 
     @property
     def balance(self) -> int:
-        """Records that are not accounted for: 0, or something is wrong."""
-        return self.records - self.kept - self.dropped.total() - self.quarantined.total()
+        """Records that are not accounted for: 0, or something is wrong.
+
+        While a run of several phases is under way, its stages are at different shards, so each is checked alone.
+        """
+        if self.complete:
+            return self.records - self.kept - self.dropped.total() - self.quarantined.total()
+        return sum(s.into - s.out - s.dropped.total() - s.quarantined.total() for s in self.stages)
 
 
 def fold(folder: RunFolder) -> Funnel:

@@ -31,17 +31,16 @@ class Sample:
 
 def collect_samples(folder: RunFolder, per_reason: int = PER_REASON) -> dict[str, list[Sample]]:
     """Up to `per_reason` samples with text for every `stage.reason` of the published `dropped/` tables."""
-    heaps: dict[str, list[tuple[int, str, Sample]]] = {}
-    for row in _rows_with_text(folder):
-        key = f"{row['stage']}.{row['reason']}"
-        rank = -int.from_bytes(hashlib.blake2b(str(row["doc_id"]).encode(), digest_size=6).digest(), "little")
-        heap = heaps.setdefault(key, [])
-        entry = (rank, str(row["doc_id"]), _sample(row))
+    heaps: dict[str, list[tuple[int, int, dict[str, object]]]] = {}
+    for number, row in enumerate(_rows_with_text(folder)):
+        digest = hashlib.blake2b(str(row["doc_id"]).encode("utf-8", "replace"), digest_size=6).digest()
+        entry = (-int.from_bytes(digest, "little"), -number, row)
+        heap = heaps.setdefault(f"{row['stage']}.{row['reason']}", [])
         if len(heap) < per_reason:
             heapq.heappush(heap, entry)
         else:
             heapq.heappushpop(heap, entry)
-    return {key: [sample for _, _, sample in sorted(heap, key=lambda e: e[:2])] for key, heap in heaps.items()}
+    return {key: [_sample(row) for _, _, row in sorted(heap, key=lambda e: e[:2])] for key, heap in heaps.items()}
 
 
 def _rows_with_text(folder: RunFolder) -> Iterator[dict[str, object]]:
