@@ -51,7 +51,7 @@ class LanguageGate(Filter):
         return {"model": model_digest(self.model)}
 
     def judge(self, doc: Doc) -> Drop | None:
-        text = prescan.prescan(doc["html"].encode("utf-8", "replace"), self.scan_bytes).text
+        text = prescan.shape_of(doc, self.scan_bytes).text
         if len(text) < self.min_chars:
             return None
         best = 0.0

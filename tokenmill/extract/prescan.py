@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from tokenmill.core.doc import Doc
+
 STACK = 8192
 """Elements whose names are known; those below are counted, with every end tag closing one."""
 
@@ -68,6 +70,12 @@ def prescan(page: bytes, max_text: int = 0) -> Shape:
     stack, kinds = np.empty(STACK, np.uint64), np.empty(STACK, np.int64)
     elements, depth, widest, most, written = kernel(np.frombuffer(page, np.uint8), out, stack, kinds, keys, flags)
     return Shape(elements, depth, widest, most, out[:written].tobytes().decode("utf-8", "ignore"))
+
+
+def shape_of(doc: Doc, max_text: int = 0) -> Shape:
+    """`prescan` of the page of a document, once for all stages. The first to ask decides how much text there is."""
+    shape: Shape = doc.cached("html_shape", lambda doc: prescan(doc["html"].encode("utf-8", "replace"), max_text))
+    return shape
 
 
 def warm_up() -> None:

@@ -79,16 +79,15 @@ class ExtractText(Rewrite):
         return {name: _version(name) for name in dict.fromkeys((*_LIBRARIES[self.extractor], "resiliparse"))}
 
     def rewrite(self, doc: Doc) -> Mapping[str, Any] | Drop:
-        text = sanitize(self.extract(sanitize(doc["html"]))).strip()
+        text = sanitize(self.extract(sanitize(doc["html"]), prescan.shape_of(doc))).strip()
         return {"text": text} if text else Drop("no_text")
 
-    def extract(self, html: str) -> str:
+    def extract(self, html: str, shape: prescan.Shape | None = None) -> str:
         """The main content, by the way that the shape of the page allows."""
         html = without_forbidden_references(html)
-        page = html.encode()
-        shape = prescan.prescan(page)
+        shape = shape or prescan.prescan(html.encode())
         if shape.depth > self.max_depth or shape.elements > self.max_elements or shape.attributes > self.max_attributes:
-            return html_module.unescape(prescan.prescan(page, self.max_text_bytes).text)
+            return html_module.unescape(prescan.prescan(html.encode(), self.max_text_bytes).text)
         if shape.depth > self.max_lxml_depth:
             return self._resiliparse(html)
         return self._extract(html)
