@@ -23,6 +23,14 @@ def test_a_leaf_loads_nothing_heavy(module: str) -> None:
     assert loaded & heavy == set()
 
 
+def test_every_public_name_is_there() -> None:
+    import tokenmill
+
+    for name in tokenmill.__all__:
+        assert getattr(tokenmill, name) is not None
+    assert sorted([*tokenmill._EXPORTS, "__version__"]) == sorted(tokenmill.__all__)
+
+
 def test_imports_go_in_the_right_direction() -> None:
     done = subprocess.run(
         [sys.executable, str(ROOT / "tools" / "check_layers.py")], capture_output=True, text=True, check=False

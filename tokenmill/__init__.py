@@ -15,31 +15,83 @@ if TYPE_CHECKING:
     from tokenmill.core.pipeline import Pipeline
     from tokenmill.core.rule import Drop, Rule
     from tokenmill.core.stage import Annotate, Barrier, Filter, Rewrite, Sink, Source
+    from tokenmill.extract.decode import DecodeHtml
+    from tokenmill.extract.gate import LanguageGate
+    from tokenmill.extract.text import ExtractText
+    from tokenmill.filters.c4 import C4Lines, C4Quality
+    from tokenmill.filters.fineweb import FineWebQuality
+    from tokenmill.filters.gopher import GopherQuality
+    from tokenmill.filters.language import LanguageFilter, LanguageId
+    from tokenmill.filters.nsfw import NsfwWords
+    from tokenmill.filters.pii import RedactPii
+    from tokenmill.filters.repetition import GopherRepetition
+    from tokenmill.filters.url import UrlFilter
+    from tokenmill.io.jsonl import ReadJsonl
+    from tokenmill.io.parquet import ReadParquet, WriteParquet
+    from tokenmill.io.warc import ReadWarc
+    from tokenmill.io.wet import ReadWet
 
 _EXPORTS = {
-    "Annotate": "tokenmill.core.stage",
-    "Barrier": "tokenmill.core.stage",
-    "Doc": "tokenmill.core.doc",
-    "Drop": "tokenmill.core.rule",
-    "Filter": "tokenmill.core.stage",
-    "Pipeline": "tokenmill.core.pipeline",
-    "Rewrite": "tokenmill.core.stage",
-    "Rule": "tokenmill.core.rule",
-    "Sink": "tokenmill.core.stage",
-    "Source": "tokenmill.core.stage",
+    "Annotate": "core.stage",
+    "Barrier": "core.stage",
+    "C4Lines": "filters.c4",
+    "C4Quality": "filters.c4",
+    "DecodeHtml": "extract.decode",
+    "Doc": "core.doc",
+    "Drop": "core.rule",
+    "ExtractText": "extract.text",
+    "Filter": "core.stage",
+    "FineWebQuality": "filters.fineweb",
+    "GopherQuality": "filters.gopher",
+    "GopherRepetition": "filters.repetition",
+    "LanguageFilter": "filters.language",
+    "LanguageGate": "extract.gate",
+    "LanguageId": "filters.language",
+    "NsfwWords": "filters.nsfw",
+    "Pipeline": "core.pipeline",
+    "ReadJsonl": "io.jsonl",
+    "ReadParquet": "io.parquet",
+    "ReadWarc": "io.warc",
+    "ReadWet": "io.wet",
+    "RedactPii": "filters.pii",
+    "Rewrite": "core.stage",
+    "Rule": "core.rule",
+    "Sink": "core.stage",
+    "Source": "core.stage",
+    "UrlFilter": "filters.url",
+    "WriteParquet": "io.parquet",
 }
+"""Public name -> module that defines it."""
 
 __all__ = [
     "Annotate",
     "Barrier",
+    "C4Lines",
+    "C4Quality",
+    "DecodeHtml",
     "Doc",
     "Drop",
+    "ExtractText",
     "Filter",
+    "FineWebQuality",
+    "GopherQuality",
+    "GopherRepetition",
+    "LanguageFilter",
+    "LanguageGate",
+    "LanguageId",
+    "NsfwWords",
     "Pipeline",
+    "ReadJsonl",
+    "ReadParquet",
+    "ReadWarc",
+    "ReadWet",
+    "RedactPii",
     "Rewrite",
     "Rule",
     "Sink",
     "Source",
+    "UrlFilter",
+    "WriteParquet",
     "__version__",
 ]
 
@@ -49,4 +101,4 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'tokenmill' has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(_EXPORTS[name]), name)
+    return getattr(import_module(f"tokenmill.{_EXPORTS[name]}"), name)

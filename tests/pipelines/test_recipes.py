@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.executors.support import digests, rows, run
+from tokenmill import ExtractText, GopherQuality, LanguageFilter, Pipeline, ReadWarc, WriteParquet
 from tokenmill.core.plan import make_plan
 from tokenmill.core.schema import FINEWEB
 from tokenmill.io.runfolder import RunFolder
@@ -32,6 +33,15 @@ def test_every_recipe_can_be_planned(name: str) -> None:
     plan = make_plan(recipe(name), [])
     assert plan.schema.names[:9] == list(FINEWEB)
     assert plan.pipeline.name == name
+
+
+def test_the_plan_inserts_what_a_short_recipe_leaves_out() -> None:
+    short = Pipeline("mine", [ReadWarc(), ExtractText(), LanguageFilter(), GopherQuality(min_words=40), WriteParquet()])
+    labels = make_plan(short, []).pipeline.labels
+    assert labels == (
+        *("read_warc", "decode_html", "extract_text", "language_id", "language_filter", "gopher_quality"),
+        "write_parquet",
+    )
 
 
 def test_cheap_stages_stand_before_dear_ones() -> None:

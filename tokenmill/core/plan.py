@@ -15,7 +15,7 @@ from tokenmill.core.errors import ConfigError, did_you_mean
 from tokenmill.core.pipeline import Pipeline, code_digest
 from tokenmill.core.schema import DOC_ID, FINEWEB, INTERNAL, PROVENANCE, published_schema
 from tokenmill.core.signals import known_signals
-from tokenmill.core.stage import Barrier, Filter, InputShard, Resources, Sink, Source, Stage
+from tokenmill.core.stage import Barrier, Filter, InputShard, Resources, Sink, Source, Stage, registered_stages
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,7 @@ class Plan:
 
 def make_plan(pipeline: Pipeline, inputs: Sequence[InputShard]) -> Plan:
     """Check the pipeline front to back and cut it into phases; ConfigError says what is wrong and where."""
+    pipeline = with_providers(pipeline)
     columns = check_columns(pipeline)
     digests = {}
     for label, stage in zip(pipeline.labels, pipeline.stages, strict=True):
@@ -102,6 +103,32 @@ def make_plan(pipeline: Pipeline, inputs: Sequence[InputShard]) -> Plan:
         )
     _check_unique([shard.name for shard in inputs])
     return Plan(pipeline, tuple(phases), tuple(inputs), digests, published_schema(dict(columns[-1])))
+
+
+def with_providers(pipeline: Pipeline) -> Pipeline:
+    """The pipeline with stages inserted that add what others read and nobody adds (`Stage.on_demand`).
+
+    So `ExtractText()` may follow `ReadWarc()` directly: decoding the page is put before it.
+    """
+    available: set[str] = set()
+    stages: list[Stage] = []
+    for stage in pipeline.stages:
+        for column in stage.reads:
+            provider = None if column in available else _provider(column, available)
+            if provider is not None:
+                stages.append(provider)
+                available.update(provider.columns_added())
+        stages.append(stage)
+        available.update(stage.columns_added())
+    return Pipeline(pipeline.name, stages)
+
+
+def _provider(column: str, available: set[str]) -> Stage | None:
+    """A stage that adds the column and can run on what there is."""
+    for _, cls in sorted(registered_stages().items()):
+        if cls.on_demand and column in cls.adds and available.issuperset(cls.reads):
+            return cls()
+    return None
 
 
 def check_columns(pipeline: Pipeline) -> list[dict[str, pa.DataType]]:

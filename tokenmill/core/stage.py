@@ -59,6 +59,8 @@ class Stage:
     adds: ClassVar[Mapping[str, pa.DataType]] = {}
     """Columns that exist after the stage, with their types."""
     resources: ClassVar[Resources] = Resources()
+    on_demand: ClassVar[bool] = False
+    """Whether the plan may insert the stage, with its defaults, where a later one reads what only it adds."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -39,6 +39,7 @@ class DecodeHtml(Rewrite):
     """
 
     version: ClassVar[int] = 1
+    on_demand: ClassVar[bool] = True
     reads: ClassVar[tuple[str, ...]] = ("payload", "http_headers", "content_type", "truncated")
     adds: ClassVar[Mapping[str, pa.DataType]] = {
         "html": pa.string(),

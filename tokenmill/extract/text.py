@@ -14,6 +14,7 @@ from tokenmill.core.doc import Doc
 from tokenmill.core.errors import ConfigError
 from tokenmill.core.rule import Drop
 from tokenmill.core.stage import Rewrite
+from tokenmill.extract import decode as _  # noqa: F401 - registers the stage that the plan puts before this one
 from tokenmill.extract import prescan
 from tokenmill.extract.sanitize import sanitize, without_forbidden_references
 

@@ -18,6 +18,7 @@ class LanguageId(Annotate):
     The whole text is looked at, newlines as spaces (as datatrove 0.10.1). Texts without words get "und", 0.0.
     """
 
+    on_demand: ClassVar[bool] = True
     reads = ("text",)
     adds: ClassVar[Mapping[str, pa.DataType]] = {"language": pa.string(), "language_score": pa.float64()}
 
