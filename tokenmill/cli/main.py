@@ -12,9 +12,6 @@ import typer
 
 from tokenmill.core.errors import TokenmillError
 
-EXIT_QUARANTINE = 3
-EXIT_RESUMABLE = 75
-
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,

@@ -12,7 +12,6 @@ from types import FrameType
 from typing import Any
 
 from tokenmill.cli.console import error_console, funnel_table, output_console, safe
-from tokenmill.cli.main import EXIT_QUARANTINE, EXIT_RESUMABLE
 from tokenmill.cli.progress import ProgressView
 from tokenmill.cli.recipes import load_recipe
 from tokenmill.core.errors import ConfigError, TokenmillError
@@ -26,6 +25,11 @@ from tokenmill.executors.runspec import Options, RunSpec, input_differences
 from tokenmill.io.filesystem import list_inputs
 from tokenmill.io.runfolder import RunFolder
 from tokenmill.report.write import write_report
+
+EXIT_QUARANTINE = 3
+"""The run is finished, and more documents are in quarantine than the user allows."""
+EXIT_RESUMABLE = 75
+"""The run is not finished; the same command goes on with it (EX_TEMPFAIL of sysexits)."""
 
 
 @dataclass(frozen=True)
