@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import tldextract
+import trafilatura
 from datatrove.executor import LocalPipelineExecutor
 from datatrove.pipeline.extractors import Trafilatura
 from datatrove.pipeline.filters import (
@@ -34,6 +35,10 @@ STAGES = ("warc", "url", "trafilatura", "language", "gopher_rep", "gopher_qual",
 
 def main(source: str, output: str, model: str) -> None:
     """Run the steps in this process and print counts and seconds per step as JSON."""
+
+    # its sandbox would hide a missing library behind an endless row of failed documents
+    page = f"<html><body><article><p>{'Some prose for the test. ' * 20}</p></article></body></html>"
+    assert "prose" in (trafilatura.extract(page) or "")
 
     def excluded(name: str) -> JsonlWriter:
         return JsonlWriter(f"{output}/removed/{name}")
