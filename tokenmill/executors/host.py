@@ -89,10 +89,14 @@ class ChildHost:
         alive: Callable[[], None] = lambda: None,
     ) -> None:
         """`alive` is called now and then while a batch is under way, for a supervisor that minds silence."""
+        described = pipeline.to_json()
+        fused = [label for label, _ in phase.fused]
+        # neither source nor sink: the child need not import them
+        described["stages"] = [entry for entry in described["stages"] if entry["stage"] in fused]
         self._setup = {
             "op": "setup",
-            "pipeline": pipeline.to_json(),
-            "labels": [label for label, _ in phase.fused],
+            "pipeline": described,
+            "labels": fused,
             "sample": sample,
             "seed": seed,
             "columns": columns if columns is None else list(columns),

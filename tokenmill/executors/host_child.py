@@ -69,8 +69,7 @@ def _set_up(header: dict[str, Any]) -> Chain:
     from tokenmill.executors.chain import Chain
 
     pipeline = Pipeline.from_json(header["pipeline"])
-    by_label = dict(zip(pipeline.labels, pipeline.stages, strict=True))
-    stages = [(label, by_label[label]) for label in header["labels"]]
+    stages = list(zip(header["labels"], pipeline.stages, strict=True))
     chain = Chain(stages, sample=header["sample"], seed=header["seed"], columns=header["columns"])
     chain.setup()
     calm_garbage_collection()

@@ -80,7 +80,9 @@ class ExtractText(Rewrite):
         return {name: _version(name) for name in dict.fromkeys((*_LIBRARIES[self.extractor], "resiliparse"))}
 
     def rewrite(self, doc: Doc) -> Mapping[str, Any] | Drop:
-        text = sanitize(self.extract(sanitize(doc["html"]), prescan.shape_of(doc))).strip()
+        # `DecodeHtml` leaves it clean; what comes from elsewhere must not stop lxml, which ASCII never does
+        html = doc["html"] if doc["html"].isascii() else sanitize(doc["html"])
+        text = sanitize(self.extract(html, prescan.shape_of(doc))).strip()
         return {"text": text} if text else Drop("no_text")
 
     def extract(self, html: str, shape: prescan.Shape | None = None) -> str:

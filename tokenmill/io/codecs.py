@@ -6,13 +6,13 @@ the end of a member is known to the byte, which is what the walker in `members` 
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 import lz4.frame
 import zstandard
+from isal import isal_zlib  # zlib's interface at more than twice its speed (measured on web pages)
 
 PIECE = 8 << 10
 """Stored bytes given to an inflater at once. DEFLATE grows by at most 1032 times, so a step gives <= 8.3
@@ -53,13 +53,19 @@ class Codec:
         return head.startswith(self.magic) or (self.name != "gzip" and _is_skippable(head))
 
 
-ERRORS: tuple[type[Exception], ...] = (zlib.error, RuntimeError, zstandard.ZstdError, EOFError, ValueError)
+ERRORS: tuple[type[Exception], ...] = (  # isal declares its class as an instance
+    isal_zlib.IsalError,  # type: ignore[assignment]
+    RuntimeError,
+    zstandard.ZstdError,
+    EOFError,
+    ValueError,
+)
 """What the libraries raise on damaged data (lz4 raises RuntimeError)."""
 
 
 class _Gzip:
     def __init__(self) -> None:
-        self._zlib = zlib.decompressobj(wbits=31)
+        self._zlib = isal_zlib.decompressobj(wbits=31)
 
     @property
     def done(self) -> bool:
