@@ -41,7 +41,7 @@ def test_jsonl_keeps_good_lines_and_counts_bad_ones(tmp_path: Path) -> None:
         json.dumps({"url": "no text"}),
         json.dumps({"text": "nul\0 and \ud800 surrogate", "date": 2024}),
     ]
-    path.write_bytes(gzip.compress("\n".join(lines).encode()))
+    path.write_bytes(gzip.compress("\n".join(lines).encode(), mtime=0))
     rows, skipped = read_all(ReadJsonl(), path)
     assert [(row["doc_id"], row["id"], row["text"]) for row in rows] == [
         ("a.jsonl.gz#0", "x", "one"),
