@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from tokenmill import Doc, Filter
+from tokenmill import Annotate, Doc, Filter
 from tokenmill.core.errors import ConfigError
 from tokenmill.core.rule import Drop, Rule
 from tokenmill.core.stage import registered_stages, stage_class
@@ -67,6 +67,12 @@ def test_stages_are_found_by_name_and_unknown_names_get_a_suggestion() -> None:
 def test_two_stages_of_one_name_are_an_error() -> None:
     with pytest.raises(ConfigError, match="two stages are named 'ends_well'"):
         type("Other", (Filter,), {"name": "ends_well", "__module__": __name__})
+
+
+def test_a_stage_without_the_method_of_its_kind_cannot_be_made() -> None:
+    forgetful = type("Forgetful", (Annotate,), {"__module__": __name__})
+    with pytest.raises(TypeError, match="annotate"):
+        forgetful()
 
 
 def test_a_rule_with_an_unknown_comparison_is_an_error() -> None:

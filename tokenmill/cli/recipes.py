@@ -98,19 +98,13 @@ def _entry(entry: Any, name: str) -> dict[str, Any]:
 
 
 def _parse(path: Path) -> Any:
-    text = path.read_text(encoding="utf-8")
-    try:
-        if path.suffix == ".json":
-            return json.loads(text)
-        import yaml
+    import yaml
 
-        return yaml.safe_load(text)
-    except ValueError as error:
+    try:
+        text = path.read_text(encoding="utf-8")
+        return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise ConfigError(f"{path} cannot be read", why=str(error)) from error
-    except Exception as error:
-        if type(error).__module__.startswith("yaml"):
-            raise ConfigError(f"{path} cannot be read", why=str(error)) from error
-        raise
 
 
 def import_stages() -> None:

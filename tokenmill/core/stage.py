@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -47,7 +47,7 @@ _REGISTRY: dict[str, type[Stage]] = {}
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
-class Stage:
+class Stage(ABC):  # noqa: B024 - its kinds have them
     """Base of all stages. See the module docstring for how to write one."""
 
     name: ClassVar[str] = ""
@@ -78,7 +78,7 @@ class Stage:
             )
         _REGISTRY[cls.name] = cls
 
-    def setup(self) -> None:
+    def setup(self) -> None:  # noqa: B027 - optional
         """Load heavy things, once per worker. Keep them in a `functools.cached_property` and touch it here."""
 
     def digests(self) -> Mapping[str, str]:
@@ -125,7 +125,6 @@ class Source(Stage):
     @abstractmethod
     def read(self, shard: InputShard, skip: Skips) -> Iterator[pa.RecordBatch]:
         """Yield batches in file order, and call `skip` once for every record that is left out."""
-        raise NotImplementedError
 
 
 class Rewrite(Stage):
@@ -134,7 +133,6 @@ class Rewrite(Stage):
     @abstractmethod
     def rewrite(self, doc: Doc) -> Mapping[str, Any] | Drop:
         """New values of `text` or of columns in `adds`, or the reason to drop the document."""
-        raise NotImplementedError
 
 
 class Annotate(Stage):
@@ -143,7 +141,6 @@ class Annotate(Stage):
     @abstractmethod
     def annotate(self, batch: pa.RecordBatch) -> Mapping[str, pa.Array]:
         """One array per column of `adds`, each as long as the batch."""
-        raise NotImplementedError
 
 
 class Filter(Stage):
@@ -192,12 +189,10 @@ class Sink(Stage):
     @abstractmethod
     def open(self, path: str, schema: pa.Schema) -> ShardWriter:
         """A writer for a local file; the runner verifies and publishes what it wrote."""
-        raise NotImplementedError
 
     @abstractmethod
     def verify(self, path: str, rows: int) -> None:
         """Re-open what was written; raise ShardError unless it is readable and has that many rows."""
-        raise NotImplementedError
 
 
 def stage_class(name: str) -> type[Stage]:
