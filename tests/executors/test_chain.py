@@ -160,6 +160,18 @@ def test_a_rule_does_not_hold_on_what_was_not_measured() -> None:
     assert chain_of(ShortChain()).run(batch).kept.num_rows == 1
 
 
+class Unprintable(Filter):
+    """Fails with an error that names an object."""
+
+    def judge(self, doc: Doc) -> str | None:
+        raise ValueError(f"cannot use {object()}")
+
+
+def test_the_detail_of_a_failure_is_the_same_in_every_run() -> None:
+    (row,) = chain_of(Unprintable()).run(batch_of("a")).quarantined.to_pylist()
+    assert row["detail"] == "cannot use <object object at 0x>"
+
+
 def test_only_the_columns_asked_for_come_back() -> None:
     chain = Chain([("length_chain", LengthChain())], columns=["chain_length", "text", "dump"])
     assert chain.run(batch_of("abc")).kept.schema.names == ["chain_length", "text"]

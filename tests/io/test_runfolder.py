@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,43 @@ def test_a_manifest_whose_files_are_gone_is_withdrawn(tmp_path: Path) -> None:
     committed = folder.commit(PHASE, attempt, manifest)  # type: ignore[arg-type]
     (tmp_path / "out/data/s.parquet").unlink()
     assert folder.settle(PHASE, "s", committed) is False
+    assert folder.manifest(PHASE, "s") is None
+
+
+@pytest.mark.parametrize("committed", [False, True])
+def test_without_hard_links_the_first_manifest_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, committed: bool
+) -> None:
+    def refuse(*paths: object) -> None:
+        raise OSError(errno.EPERM, "no hard links here")
+
+    folder = RunFolder(str(tmp_path / "out"))
+    if committed:
+        attempt, manifest = make_attempt(folder, b"first")
+        folder.commit(PHASE, attempt, manifest)  # type: ignore[arg-type]
+    monkeypatch.setattr(os, "link", refuse)
+    attempt, manifest = make_attempt(folder, b"later!")
+    won = folder.commit(PHASE, attempt, manifest)  # type: ignore[arg-type]
+    expected = b"first" if committed else b"later!"
+    assert won["files"][0]["bytes"] == len(expected)
+    assert (tmp_path / "out/data/s.parquet").read_bytes() == expected
+    assert folder.list(f"phases/{PHASE}/manifests") == ["s.json"]
+
+
+def test_an_error_under_the_lock_stays_what_it_is_and_frees_the_lock(tmp_path: Path) -> None:
+    folder = RunFolder(str(tmp_path / "out"))
+    with pytest.raises(FileNotFoundError, match="mine"), folder.locked():
+        raise FileNotFoundError("mine")
+    with folder.locked():
+        assert folder.exists("phases/.lock")
+
+
+def test_files_that_vanish_while_published_are_an_error(tmp_path: Path) -> None:
+    folder = RunFolder(str(tmp_path / "out"))
+    attempt, manifest = make_attempt(folder)
+    Path(attempt.path("data")).unlink()  # type: ignore[attr-defined]
+    with pytest.raises(ShardError, match="vanished"):
+        folder.commit(PHASE, attempt, manifest)  # type: ignore[arg-type]
     assert folder.manifest(PHASE, "s") is None
 
 

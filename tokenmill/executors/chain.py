@@ -25,6 +25,7 @@ Poison = Mapping[int, tuple[int, str, str]]
 """Rows of a batch that killed a process before: row -> (stage index, cause, detail)."""
 
 _ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]+")
+"""Memory addresses in the text of an error: no two runs share them."""
 
 SAMPLE_CHARS = 4000
 """Most characters of a sampled dropped text."""
@@ -238,7 +239,12 @@ class Chain:
     def _quarantine(self, doc: Doc, count: StageCount, ledger: _Ledger, cause: str, detail: str) -> None:
         count.quarantined[cause] += 1
         ledger.quarantined.append(
-            {**_identity(doc), "stage": count.stage, "cause": cause, "detail": clean(detail)[:500]}
+            {
+                **_identity(doc),
+                "stage": count.stage,
+                "cause": cause,
+                "detail": _ADDRESS.sub("at 0x", clean(detail))[:500],
+            }
         )
 
     def _sampled(self, doc_id: str) -> bool:
@@ -291,8 +297,8 @@ def _identity(doc: Doc) -> dict[str, Any]:
 
 
 def clean(text: str) -> str:
-    """Text of an error that any Arrow string can hold, without memory addresses, which no two runs share."""
-    return _ADDRESS.sub("at 0x", text.encode("utf-8", "replace").decode().replace("\0", ""))
+    """Text that any Arrow string can hold."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "")
 
 
 def _no_beat(stage: int, row: int) -> None:

@@ -16,7 +16,7 @@ from tokenmill import __version__
 from tokenmill.core.accounting import DROPPED, QUARANTINED, StageCount, check_conservation
 from tokenmill.core.errors import ShardError
 from tokenmill.core.plan import Phase
-from tokenmill.core.schema import conform, text_bytes
+from tokenmill.core.schema import SOURCE_ROWS, conform, text_bytes
 from tokenmill.core.stage import InputShard, ShardWriter, Sink
 from tokenmill.executors.chain import clean
 from tokenmill.executors.host import ChildHost, Host, InlineHost, Limits
@@ -180,7 +180,7 @@ class _Attempt:
             raise ShardError(f"shard {self._slug} of phase {before} is missing", fix="run the same command again")
         (path,) = (file["path"] for file in manifest["files"] if file["kind"] == "data")
         with open_binary(self._runner.folder.path(path)) as stream:
-            yield from pq.ParquetFile(stream).iter_batches(batch_size=128)
+            yield from pq.ParquetFile(stream).iter_batches(batch_size=SOURCE_ROWS)
 
     def _skip(
         self, reason: str, *, id: str = "", url: str = "", offset: int = -1, length: int = -1, detail: str = ""

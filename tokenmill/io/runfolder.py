@@ -166,17 +166,20 @@ class RunFolder:
         path = self._full("phases/.lock")
         try:
             os.makedirs(os.path.dirname(path), exist_ok=True)
-            with open(path, "a+") as stream:
-                try:
-                    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError as error:
-                    raise ConfigError(
-                        f"another tokenmill is running in {self.location}",
-                        fix="wait for it, or choose another --output",
-                    ) from error
-                yield
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise disk_error(error, path) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(descriptor)
+            raise ConfigError(
+                f"another tokenmill is running in {self.location}", fix="wait for it, or choose another --output"
+            ) from error
+        try:
+            yield
+        finally:
+            os.close(descriptor)
 
     def new_attempt(self, phase: str, slug: str) -> Attempt:
         """A fresh folder for one try at a shard; below the run where that is local, else in the temp folder."""
@@ -225,7 +228,12 @@ class RunFolder:
             if winner is None:
                 raise ShardError(f"manifest {relative} was there and is gone", fix="run again")
             manifest = winner
-        self.settle(phase, attempt.slug, manifest)
+        if not self.settle(phase, attempt.slug, manifest):
+            raise ShardError(
+                f"the files of shard {attempt.slug} vanished while they were published",
+                why="something else writes in the output folder",
+                fix="run the same command again",
+            )
         return manifest
 
     def _commit_local(self, relative: str, attempt: Attempt, text: str) -> bool:
@@ -291,13 +299,11 @@ def _appear(temporary: str, final: str) -> bool:
     except OSError as error:
         if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP):
             raise
-        # no hard links here (exFAT, some network mounts): claim the name, then replace it whole
-        try:
-            os.close(os.open(f"{final}.claim", os.O_CREAT | os.O_EXCL))
-        except FileExistsError:
+        # No hard links here (exFAT, some network mounts). Looking first is enough: the lock of the folder leaves one
+        # coordinator, which gives a shard to one worker at a time. A claim file would outlive a crash.
+        if os.path.exists(final):
             return False
         os.replace(temporary, final)
-        os.unlink(f"{final}.claim")
     return True
 
 
