@@ -14,22 +14,28 @@ if TYPE_CHECKING:
     from tokenmill.core.doc import Doc
     from tokenmill.core.pipeline import Pipeline
     from tokenmill.core.rule import Drop, Rule
+    from tokenmill.core.scorer import Scorer
+    from tokenmill.core.signals import signal
     from tokenmill.core.stage import Annotate, Barrier, Filter, Rewrite, Sink, Source
     from tokenmill.extract.decode import DecodeHtml
     from tokenmill.extract.gate import LanguageGate
     from tokenmill.extract.text import ExtractText
     from tokenmill.filters.c4 import C4Lines, C4Quality
     from tokenmill.filters.fineweb import FineWebQuality
+    from tokenmill.filters.fineweb2 import FineWeb2Gopher, FineWeb2Quality, FineWeb2Repetition
     from tokenmill.filters.gopher import GopherQuality
     from tokenmill.filters.language import LanguageFilter, LanguageId
-    from tokenmill.filters.nsfw import NsfwWords
+    from tokenmill.filters.nsfw import NsfwSignals, NsfwWords
     from tokenmill.filters.pii import RedactPii
+    from tokenmill.filters.refinedweb import RefinedWebFormat, RefinedWebLines, RefinedWebQuality
     from tokenmill.filters.repetition import GopherRepetition
+    from tokenmill.filters.toxicity import NsfwClassifierFilter, ToxicityFilter
     from tokenmill.filters.url import UrlFilter
     from tokenmill.io.jsonl import ReadJsonl
     from tokenmill.io.parquet import ReadParquet, WriteParquet
     from tokenmill.io.warc import ReadWarc
     from tokenmill.io.wet import ReadWet
+    from tokenmill.text.measure import TextSignals
 
 _EXPORTS = {
     "Annotate": "core.stage",
@@ -41,12 +47,17 @@ _EXPORTS = {
     "Drop": "core.rule",
     "ExtractText": "extract.text",
     "Filter": "core.stage",
+    "FineWeb2Gopher": "filters.fineweb2",
+    "FineWeb2Quality": "filters.fineweb2",
+    "FineWeb2Repetition": "filters.fineweb2",
     "FineWebQuality": "filters.fineweb",
     "GopherQuality": "filters.gopher",
     "GopherRepetition": "filters.repetition",
     "LanguageFilter": "filters.language",
     "LanguageGate": "extract.gate",
     "LanguageId": "filters.language",
+    "NsfwClassifierFilter": "filters.toxicity",
+    "NsfwSignals": "filters.nsfw",
     "NsfwWords": "filters.nsfw",
     "Pipeline": "core.pipeline",
     "ReadJsonl": "io.jsonl",
@@ -54,12 +65,19 @@ _EXPORTS = {
     "ReadWarc": "io.warc",
     "ReadWet": "io.wet",
     "RedactPii": "filters.pii",
+    "RefinedWebFormat": "filters.refinedweb",
+    "RefinedWebLines": "filters.refinedweb",
+    "RefinedWebQuality": "filters.refinedweb",
     "Rewrite": "core.stage",
     "Rule": "core.rule",
+    "Scorer": "core.scorer",
     "Sink": "core.stage",
     "Source": "core.stage",
+    "TextSignals": "text.measure",
+    "ToxicityFilter": "filters.toxicity",
     "UrlFilter": "filters.url",
     "WriteParquet": "io.parquet",
+    "signal": "core.signals",
 }
 """Public name -> module that defines it."""
 
@@ -73,12 +91,17 @@ __all__ = [
     "Drop",
     "ExtractText",
     "Filter",
+    "FineWeb2Gopher",
+    "FineWeb2Quality",
+    "FineWeb2Repetition",
     "FineWebQuality",
     "GopherQuality",
     "GopherRepetition",
     "LanguageFilter",
     "LanguageGate",
     "LanguageId",
+    "NsfwClassifierFilter",
+    "NsfwSignals",
     "NsfwWords",
     "Pipeline",
     "ReadJsonl",
@@ -86,13 +109,20 @@ __all__ = [
     "ReadWarc",
     "ReadWet",
     "RedactPii",
+    "RefinedWebFormat",
+    "RefinedWebLines",
+    "RefinedWebQuality",
     "Rewrite",
     "Rule",
+    "Scorer",
     "Sink",
     "Source",
+    "TextSignals",
+    "ToxicityFilter",
     "UrlFilter",
     "WriteParquet",
     "__version__",
+    "signal",
 ]
 
 

@@ -35,7 +35,9 @@ CASES = [
     ('"Quoted," he said', ['"', "Quoted", ",", '"', "he", "said"]),
     ("ok😀😀", ["ok", "😀", "😀"]),
     ("a=b key:value", ["a", "=", "b", "key", ":", "value"]),
-    ("日本語。", ["日本語", "。"]),
+    ("日本語。", ["日", "本", "語", "。"]),
+    ("これはテスト123です", ["こ", "れ", "は", "テスト", "123", "で", "す"]),
+    ("mostly English words, one 日本語 name", ["mostly", "English", "words", ",", "one", "日本語", "name"]),
 ]
 
 
@@ -55,7 +57,7 @@ def test_words_lose_nothing_but_white_space(text: str) -> None:
 @settings(deadline=None)
 @given(MARKS, MARKS)
 def test_words_do_not_depend_on_neighbours(left: str, right: str) -> None:
-    assert segment.words(f"{left} {right}") == segment.words(left) + segment.words(right)
+    assert segment.spaced_words(f"{left} {right}") == segment.spaced_words(left) + segment.spaced_words(right)
 
 
 @settings(deadline=None)

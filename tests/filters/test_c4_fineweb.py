@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.text.twin import sentences as count_sentences
+from tests.text.twin import tokens_of
+from tokenmill.core import segment
 from tokenmill.core.doc import Doc
 from tokenmill.core.rule import Drop
 from tokenmill.filters.c4 import C4Lines, C4Quality
 from tokenmill.filters.fineweb import FineWebQuality
-from tokenmill.text.sentences import count_sentences
 
 POLICIES = ["terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies"]
 
@@ -128,7 +130,7 @@ def slow(text: str) -> tuple[str | None, str]:
             return "curly_bracket", ""
         if any(policy in line.lower() for policy in POLICIES):
             continue
-        sentences += count_sentences(line.split())
+        sentences += count_sentences(tokens_of(line, segment.SPACED))
         kept.append(line)
     return ("too_few_sentences" if sentences < 5 else None), "\n".join(kept).strip()
 

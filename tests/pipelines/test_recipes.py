@@ -39,8 +39,8 @@ def test_the_plan_inserts_what_a_short_recipe_leaves_out() -> None:
     short = Pipeline("mine", [ReadWarc(), ExtractText(), LanguageFilter(), GopherQuality(min_words=40), WriteParquet()])
     labels = make_plan(short, []).pipeline.labels
     assert labels == (
-        *("read_warc", "decode_html", "extract_text", "language_id", "language_filter", "gopher_quality"),
-        "write_parquet",
+        *("read_warc", "decode_html", "extract_text", "language_id", "language_filter", "text_signals"),
+        *("gopher_quality", "write_parquet"),
     )
 
 
@@ -113,10 +113,12 @@ GOLDEN: dict[str, tuple[int, int]] = {
     "extract_text": (205, 199),
     "language_id": (199, 199),
     "language_filter": (199, 143),
+    "text_signals": (143, 143),
     "gopher_repetition": (143, 129),
     "gopher_quality": (129, 73),
     "c4_lines": (73, 73),
     "c4_quality": (73, 55),
+    "text_signals_2": (55, 55),
     "fineweb_quality": (55, 46),
     "redact_pii": (46, 46),
     "write_parquet": (46, 46),

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from tokenmill.report.funnel import Funnel
 from tokenmill.report.html import human_bytes, percent
+from tokenmill.report.overlap import Overlap
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -55,5 +56,25 @@ def funnel_table(funnel: Funnel) -> Table:
             human_bytes(stage.bytes_out),
             f"{stage.seconds:.1f}",
             safe(", ".join(f"{reason} {n:,}" for reason, n in reasons)),
+        )
+    return table
+
+
+def overlap_table(overlap: Overlap) -> Table:
+    """What each rule of an annotated run removes, alone and together with others."""
+    table = Table(title=f"rules on {overlap.documents:,} documents, of which {overlap.kept:,} pass all")
+    for name in ("rule", "removes", "of all", "first", "only it"):
+        table.add_column(name, justify="left" if name == "rule" else "right", no_wrap=name != "rule")
+    table.add_column("most in common with", overflow="fold")
+    for rule in overlap.rules:
+        nearest, common = overlap.nearest(rule)
+        removes = overlap.removes(rule)
+        table.add_row(
+            safe(rule),
+            f"{removes:,}",
+            percent(removes / max(overlap.documents, 1)),
+            f"{overlap.first[rule]:,}",
+            f"{overlap.only[rule]:,}",
+            safe(f"{nearest} {common:,} ({percent(common / removes)})") if nearest else "",
         )
     return table

@@ -6,11 +6,20 @@ Exit codes: 0 done, 2 bad configuration, 3 finished but too much quarantined, 75
 from __future__ import annotations
 
 import sys
+from enum import StrEnum
 from typing import Annotated, Optional
 
 import typer
 
 from tokenmill.core.errors import TokenmillError
+
+
+class Mode(StrEnum):
+    """What filters do with a document."""
+
+    filter = "filter"
+    annotate = "annotate"
+
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -49,6 +58,13 @@ def run(
     sample_dropped: Annotated[
         Optional[float], typer.Option("--sample-dropped", help="share of dropped documents whose text is kept (0.05)")
     ] = None,
+    mode: Annotated[
+        Optional[Mode],
+        typer.Option("--mode", help="filter (default): drop documents; annotate: store every signal and verdict"),
+    ] = None,
+    enforce: Annotated[
+        Optional[list[str]], typer.Option("--enforce", help="with annotate: a filter that drops all the same")
+    ] = None,
 ) -> None:
     """Run a recipe: archives in, clean Parquet and a report out. Run it again to resume."""
     from tokenmill.cli.run import RunRequest, run_recipe
@@ -63,8 +79,33 @@ def run(
         document_seconds=document_seconds,
         memory_limit_gib=memory_limit,
         sample_dropped=sample_dropped,
+        mode=mode.value if mode else None,
+        enforce=tuple(enforce or ()),
     )
     raise typer.Exit(run_recipe(request))
+
+
+@app.command()
+def refilter(
+    run: Annotated[str, typer.Argument(help="folder of a finished run in annotate mode")],
+    output: Annotated[str, typer.Option("--output", help="folder of the new run; a run in it is resumed")],
+    set: SetOption = None,
+    workers: Annotated[
+        int, typer.Option("--workers", help="processes; -1: one per core; 0: all in this one (debugger)")
+    ] = -1,
+) -> None:
+    """Apply other thresholds to an annotated run: the data that a fresh run with them would give, in seconds."""
+    from tokenmill.cli.refilter import refilter_run
+
+    raise typer.Exit(refilter_run(run, output, tuple(set or ()), workers))
+
+
+@app.command()
+def report(run: Annotated[str, typer.Argument(help="folder of a run, live, dead or finished")]) -> None:
+    """Write report.html and README.md of a run again from its manifests, and print the tables."""
+    from tokenmill.cli.status import show_report
+
+    show_report(run)
 
 
 @app.command()

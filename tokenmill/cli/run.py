@@ -11,11 +11,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from tokenmill.cli.console import error_console, funnel_table, output_console, safe
+from tokenmill.cli.console import error_console, funnel_table, output_console, overlap_table, safe
 from tokenmill.cli.progress import ProgressView
 from tokenmill.cli.recipes import load_recipe
 from tokenmill.core.errors import ConfigError, TokenmillError
-from tokenmill.core.plan import make_plan
+from tokenmill.core.plan import Annotation, make_plan
 from tokenmill.core.stage import Source
 from tokenmill.executors.base import Executor
 from tokenmill.executors.host import Limits
@@ -45,6 +45,8 @@ class RunRequest:
     document_seconds: float = 8.0
     memory_limit_gib: float = 4.0
     sample_dropped: float | None = None
+    mode: str | None = None
+    enforce: tuple[str, ...] = ()
 
 
 class _Stopped(BaseException):
@@ -53,7 +55,11 @@ class _Stopped(BaseException):
 
 def run_recipe(request: RunRequest) -> int:
     """Run, write the report, tell the user; returns the exit code."""
-    spec = _specify(request)
+    return run_spec(request, _specify(request))
+
+
+def run_spec(request: RunRequest, spec: RunSpec) -> int:
+    """Execute what has been specified; the place, the workers and the limits come from the request."""
     folder = RunFolder(request.output)
     limits = Limits(document_seconds=request.document_seconds, memory_bytes=int(request.memory_limit_gib * (1 << 30)))
     view = ProgressView(spec, folder.location)
@@ -88,14 +94,26 @@ def _specify(request: RunRequest) -> RunSpec:
     source = recipe.pipeline.stages[0]
     inputs = list_inputs(location, source.suffixes if isinstance(source, Source) else ())
     _check_places(request, location, [shard.path for shard in inputs])
-    plan = make_plan(recipe.pipeline, inputs)
+    plan = make_plan(recipe.pipeline, inputs, _annotation(request, recipe.recorded))
     options = Options(**recipe.recorded.get("options", {}))
     if request.sample_dropped is not None:
         options = replace(options, sample_dropped=request.sample_dropped)
     spec = RunSpec.of(plan, options, location)
-    if recipe.recorded and not request.input and not request.settings:
+    same = recipe.recorded.get("mode") == plan.mode  # a refiltered run is run again from its archives
+    if recipe.recorded and same and not request.input and not request.settings:
         _check_same(recipe.recorded, spec)
     return spec
+
+
+def _annotation(request: RunRequest, recorded: Mapping[str, Any]) -> Annotation | None:
+    """Annotate mode where it is asked for, or where the run that is run again had it."""
+    mode = request.mode or recorded.get("mode", "filter")
+    if mode == "annotate":
+        enforce = request.enforce or (recorded.get("enforce", ()) if request.mode is None else ())
+        return Annotation(tuple(enforce))
+    if request.enforce:
+        raise ConfigError("--enforce belongs to --mode annotate", why="filters always drop otherwise")
+    return None
 
 
 def _check_numbers(request: RunRequest) -> None:
@@ -165,6 +183,12 @@ def _tell_success(request: RunRequest, folder: RunFolder, outcome: RunOutcome) -
         )
     console = output_console()
     console.print(funnel_table(funnel))
+    if funnel.overlap is not None:
+        console.print(overlap_table(funnel.overlap))
+        console.print("Nothing was dropped by filters: data/ has every document with its signals and verdicts.")
+        console.print(
+            f"Try other thresholds: tokenmill refilter {folder.location} --set STAGE.FIELD=VALUE --output NEW"
+        )
     console.print(f"data     {folder.path('data')}/*.parquet", highlight=False, soft_wrap=True)
     console.print(f"report   {folder.path('report.html')}", highlight=False, soft_wrap=True)
     share = outcome.quarantined / max(outcome.documents, 1)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from tokenmill.cli.console import funnel_table, output_console, safe
+from tokenmill.cli.console import funnel_table, output_console, overlap_table, safe
 from tokenmill.io.runfolder import RunFolder
 from tokenmill.report.funnel import fold
+from tokenmill.report.write import write_report
 
 
 def show_status(location: str) -> None:
@@ -26,3 +27,14 @@ def show_status(location: str) -> None:
     console.print(funnel_table(funnel))
     if funnel.balance:
         console.print(f"{funnel.balance} records are not accounted for: please report this")
+
+
+def show_report(location: str) -> None:
+    """Write the report of a run again, and print the funnel and how its rules overlap."""
+    folder = RunFolder(location)
+    funnel = write_report(folder)
+    console = output_console()
+    console.print(funnel_table(funnel))
+    if funnel.overlap is not None:
+        console.print(overlap_table(funnel.overlap))
+    console.print(f"report   {folder.path('report.html')}", highlight=False, soft_wrap=True)

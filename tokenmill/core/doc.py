@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from tokenmill.core import segment
-from tokenmill.core.signals import compute
+from tokenmill.core.signals import compute, is_signal
 
 
 class Doc:
@@ -16,7 +16,7 @@ class Doc:
     A test builds one without an engine: `Doc(text="a b", url="http://e.org/")`.
     """
 
-    __slots__ = ("_cache", "_fetch", "_names", "_values")
+    __slots__ = ("_cache", "_fetch", "_measured", "_names", "_values")
 
     def __init__(
         self,
@@ -24,6 +24,7 @@ class Doc:
         *,
         _fetch: Callable[[str], Any] | None = None,
         _names: Collection[str] = (),
+        _measured: Mapping[str, str] | None = None,
         **columns: Any,
     ) -> None:
         self._values: dict[str, Any] = columns
@@ -31,6 +32,7 @@ class Doc:
             columns["text"] = text
         self._fetch = _fetch
         self._names = _names
+        self._measured = _measured
         self._cache: dict[str, Any] = {}
 
     def __getitem__(self, column: str) -> Any:
@@ -79,18 +81,36 @@ class Doc:
         return self._cache[key]
 
     def value(self, signal: str) -> Any:
-        """A column of that name if the row has one, else the registered signal, computed once."""
-        if signal in self:
+        """A column of that name, or the registered signal of the text as it is now, measured once.
+
+        A column with the name of a signal counts only while the text is the one on which it was measured.
+        """
+        if self._measured is not None and is_signal(signal):
+            column = self._measured.get(signal)
+            if column is not None and column in self:
+                return self[column]
+        elif signal in self:
             return self[signal]
         return self.cached(f"signal:{signal}", lambda doc: compute(signal, doc))
 
     def replaced(self, changes: Mapping[str, Any]) -> Doc:
         """A new view with other values; what was computed from the old text is forgotten."""
-        new = Doc(_fetch=self._fetch, _names=self._names)
+        new = Doc(_fetch=self._fetch, _names=self._names, _measured=self._measured)
         new._values = {**self._values, **changes}
         if "text" not in changes:
             new._cache = self._cache
         return new
+
+    def renewed(self) -> Doc:
+        """A view of the same row that knows nothing of the text."""
+        new = Doc(_fetch=self._fetch, _names=self._names, _measured=self._measured)
+        new._values = self._values
+        return new
+
+    def forget(self, columns: Collection[str]) -> None:
+        """Read these columns from the batch again: a stage has set them for all documents."""
+        for column in columns:
+            self._values.pop(column, None)
 
     def __repr__(self) -> str:
         return f"Doc({', '.join(f'{k}={str(v)[:40]!r}' for k, v in self._values.items())})"

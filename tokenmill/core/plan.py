@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 
 from tokenmill.core.errors import ConfigError, did_you_mean
+from tokenmill.core.measuring import StageRules, measured_columns, with_measurements
 from tokenmill.core.pipeline import Pipeline, code_digest
 from tokenmill.core.schema import DOC_ID, FINEWEB, INTERNAL, PROVENANCE, published_schema
-from tokenmill.core.signals import known_signals
+from tokenmill.core.signals import is_signal, known_signals
 from tokenmill.core.stage import Barrier, Filter, InputShard, Resources, Sink, Source, Stage, registered_stages
 
 
@@ -31,6 +32,7 @@ class Phase:
     stages: tuple[Stage, ...]
     fingerprint: str
     columns: Mapping[str, pa.DataType]
+    rules: Mapping[str, StageRules] = field(default_factory=dict)
 
     @property
     def directory(self) -> str:
@@ -54,14 +56,41 @@ class Phase:
 
 
 @dataclass(frozen=True)
+class Annotation:
+    """Annotate mode: filters write their verdict into a column instead of dropping documents.
+
+    `enforce` names filters that drop all the same.
+    """
+
+    enforce: tuple[str, ...] = ()
+
+
+def verdict_column(label: str) -> str:
+    """Column that holds the verdict of a filter in annotate mode: the reason to drop the document, or null."""
+    return f"{label}_verdict"
+
+
+@dataclass(frozen=True)
 class Plan:
-    """A checked pipeline over a frozen list of inputs."""
+    """A checked pipeline over a frozen list of inputs.
+
+    `inserted` are the labels of stages that the plan has put in. `annotation` is None where filters drop.
+    """
 
     pipeline: Pipeline
     phases: tuple[Phase, ...]
     inputs: tuple[InputShard, ...]
     digests: Mapping[str, Mapping[str, str]]
     schema: pa.Schema
+    inserted: tuple[str, ...] = ()
+    annotation: Annotation | None = None
+    refilter: Mapping[str, str] | None = None
+    """For a plan that filters an annotated run again: its folder (`run`) and `fingerprint`."""
+
+    @property
+    def mode(self) -> str:
+        """filter, annotate or refilter."""
+        return "refilter" if self.refilter else "annotate" if self.annotation is not None else "filter"
 
     @property
     def fingerprint(self) -> str:
@@ -80,16 +109,22 @@ class Plan:
         return sink
 
 
-def make_plan(pipeline: Pipeline, inputs: Sequence[InputShard]) -> Plan:
+def make_plan(pipeline: Pipeline, inputs: Sequence[InputShard], annotation: Annotation | None = None) -> Plan:
     """Check the pipeline front to back and cut it into phases; ConfigError says what is wrong and where."""
-    pipeline = with_providers(pipeline)
-    columns = check_columns(pipeline)
+    pipeline, inserted = with_providers(pipeline, everything=annotation is not None)
+    verdicts = _verdicts(pipeline, annotation)
+    columns = check_columns(pipeline, verdicts)
     digests = {}
     for label, stage in zip(pipeline.labels, pipeline.stages, strict=True):
         found = {**stage.digests(), **code_digest(type(stage))}
         if found:
             digests[label] = found
-    chain = _fingerprints(pipeline, digests)
+    chain = _fingerprints(pipeline, digests, annotation)
+    measured = measured_columns(pipeline.stages)
+    rules = {
+        label: StageRules(valid, verdicts.get(label, ""))
+        for label, valid in zip(pipeline.labels, measured, strict=True)
+    }
     phases = []
     for index, (start, stop) in enumerate(_cuts(pipeline)):
         phases.append(
@@ -99,40 +134,92 @@ def make_plan(pipeline: Pipeline, inputs: Sequence[InputShard]) -> Plan:
                 stages=pipeline.stages[start:stop],
                 fingerprint=chain[stop - 1],
                 columns=columns[stop - 1],
+                rules={label: rules[label] for label in pipeline.labels[start:stop]},
             )
         )
     _check_unique([shard.name for shard in inputs])
-    return Plan(pipeline, tuple(phases), tuple(inputs), digests, published_schema(dict(columns[-1])))
+    public = _public(pipeline, columns[-1]) if annotation is None else dict(columns[-1])
+    schema = published_schema(public)
+    if annotation is not None:
+        schema = schema.append(pa.field(DOC_ID, INTERNAL[DOC_ID]))  # dropped documents are listed by it
+    return Plan(pipeline, tuple(phases), tuple(inputs), digests, schema, inserted, annotation)
 
 
-def with_providers(pipeline: Pipeline) -> Pipeline:
-    """The pipeline with stages inserted that add what others read and nobody adds (`Stage.on_demand`).
+def _public(pipeline: Pipeline, columns: Mapping[str, pa.DataType]) -> dict[str, pa.DataType]:
+    """The columns without those that no stage publishes."""
+    hidden: set[str] = set()
+    shown: set[str] = set()
+    for stage in pipeline.stages:
+        hidden.update(stage.columns_hidden())
+        shown.update(set(stage.columns_added()).difference(stage.columns_hidden()))
+    return {name: dtype for name, dtype in columns.items() if name in shown or name not in hidden}
 
-    So `ExtractText()` may follow `ReadWarc()` directly: decoding the page is put before it.
+
+def _verdicts(pipeline: Pipeline, annotation: Annotation | None) -> dict[str, str]:
+    """Filter -> column of its verdict, for the filters that do not drop."""
+    if annotation is None:
+        return {}
+    filters = [
+        label for label, stage in zip(pipeline.labels, pipeline.stages, strict=True) if isinstance(stage, Filter)
+    ]
+    for label in annotation.enforce:
+        if label not in filters:
+            raise ConfigError(f"no filter {label!r} to enforce", why=did_you_mean(label, filters))
+    return {label: verdict_column(label) for label in filters if label not in annotation.enforce}
+
+
+def with_providers(pipeline: Pipeline, *, everything: bool = False) -> tuple[Pipeline, tuple[str, ...]]:
+    """The pipeline with stages inserted that add what others read and nobody adds, and the labels of these.
+
+    So `ExtractText()` may follow `ReadWarc()` directly: decoding the page is put before it; and signals are
+    measured before the first filter that needs them. everything: all signals, not only those that rules need.
     """
+    measured, inserted = with_measurements(pipeline.stages, everything=everything)
     available: set[str] = set()
     stages: list[Stage] = []
-    for stage in pipeline.stages:
-        for column in stage.reads:
-            provider = None if column in available else _provider(column, available)
-            if provider is not None:
+    ours: list[bool] = []
+    for stage, put_in in zip(measured, inserted, strict=True):
+        for column in _columns_read(stage):
+            for provider in _providers(column, available):
                 stages.append(provider)
+                ours.append(True)
                 available.update(provider.columns_added())
         stages.append(stage)
+        ours.append(put_in)
         available.update(stage.columns_added())
-    return Pipeline(pipeline.name, stages)
+    resolved = Pipeline(pipeline.name, stages)
+    return resolved, tuple(label for label, put_in in zip(resolved.labels, ours, strict=True) if put_in)
 
 
-def _provider(column: str, available: set[str]) -> Stage | None:
-    """A stage that adds the column and can run on what there is."""
+def _columns_read(stage: Stage) -> list[str]:
+    """What a stage reads, and the columns that select thresholds of its rules."""
+    selects = [rule.by for rule in stage.rules() if rule.active and rule.by] if isinstance(stage, Filter) else []
+    rules = [rule.signal for rule in stage.rules() if rule.active] if isinstance(stage, Filter) else []
+    return [*stage.reads, *selects, *(name for name in rules if not is_signal(name))]
+
+
+def _providers(column: str, available: Collection[str], depth: int = 4) -> list[Stage]:
+    """Stages that add the column, in order: the last one does, those before add what it reads."""
+    if column in available or not depth:
+        return []
     for _, cls in sorted(registered_stages().items()):
-        if cls.on_demand and column in cls.adds and available.issuperset(cls.reads):
-            return cls()
-    return None
+        if not cls.on_demand or column not in cls.adds:
+            continue
+        before: list[Stage] = []
+        at_hand = set(available)
+        for needed in cls.reads:
+            before += _providers(needed, at_hand, depth - 1)
+            at_hand.update(name for stage in before for name in stage.columns_added())
+        if at_hand.issuperset(cls.reads):
+            return [*before, cls()]
+    return []
 
 
-def check_columns(pipeline: Pipeline) -> list[dict[str, pa.DataType]]:
-    """The columns after each stage. ConfigError where a stage reads what no earlier stage adds."""
+def check_columns(pipeline: Pipeline, verdicts: Mapping[str, str] | None = None) -> list[dict[str, pa.DataType]]:
+    """The columns after each stage. ConfigError where a stage reads what no earlier stage adds.
+
+    verdicts: filter -> the column that it adds in annotate mode.
+    """
     stages = pipeline.stages
     if not stages or not isinstance(stages[0], Source):
         raise ConfigError(f"recipe {pipeline.name!r} does not begin with a source", fix="begin with ReadWarc()")
@@ -147,7 +234,10 @@ def check_columns(pipeline: Pipeline) -> list[dict[str, pa.DataType]]:
         _check_reads(pipeline.name, label, stage, available)
         if isinstance(stage, Barrier):
             raise ConfigError(f"{label} is a barrier", why="no executor runs barriers yet", fix="leave it out")
-        for column, dtype in stage.columns_added().items():
+        added = dict(stage.columns_added())
+        if verdicts and label in verdicts:
+            added[verdicts[label]] = pa.string()
+        for column, dtype in added.items():
             _check_type(label, column, dtype)
             if column in available and available[column] != dtype:
                 raise ConfigError(
@@ -181,6 +271,12 @@ def _check_reads(recipe: str, label: str, stage: Stage, available: Mapping[str, 
     if isinstance(stage, Filter):
         signals = known_signals()
         for rule in stage.rules():
+            if rule.active and rule.by and rule.by not in available:
+                raise ConfigError(
+                    f"{label} chooses thresholds by {rule.by!r}, which no earlier stage adds",
+                    where=f"recipe {recipe!r}",
+                    why=did_you_mean(rule.by, available),
+                )
             if rule.active and rule.signal not in available and rule.signal not in signals:
                 raise ConfigError(
                     f"{label} has a rule on {rule.signal!r}, which is neither a column nor a signal",
@@ -204,10 +300,12 @@ def _cuts(pipeline: Pipeline) -> list[tuple[int, int]]:
     return list(itertools.pairwise(bounds))
 
 
-def _fingerprints(pipeline: Pipeline, digests: Mapping[str, Mapping[str, str]]) -> list[str]:
+def _fingerprints(
+    pipeline: Pipeline, digests: Mapping[str, Mapping[str, str]], annotation: Annotation | None
+) -> list[str]:
     """One SHA-256 per stage over (name, version, configuration, digests), each chained to the one before."""
     chain = []
-    previous = ""
+    previous = "" if annotation is None else f"annotate {sorted(annotation.enforce)}"
     for label, stage in zip(pipeline.labels, pipeline.stages, strict=True):
         record = [previous, label, type(stage).version, stage.config(), digests.get(label, {})]
         previous = hashlib.sha256(canonical_json(record)).hexdigest()

@@ -6,7 +6,7 @@ From one table of rules come the decision, the recorded reason and margin, the d
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
@@ -29,26 +29,43 @@ class Rule:
 
     signal: a column or a registered signal. comparison: one of < <= > >= == != in, not in.
     threshold: number, string or tuple; None switches the rule off. reason: stable snake_case name.
+    by: a column whose value selects the threshold, which is a mapping then: `{"en": 0.12, "de": 0.1}` with
+    `by="language"`. The rule does not hold for values that the mapping lacks.
     """
 
     signal: str
     comparison: str
     threshold: Any
     reason: str
+    by: str = ""
 
     def __post_init__(self) -> None:
         if self.comparison not in _COMPARISONS:
             raise ValueError(f"comparison {self.comparison!r} is not one of {sorted(_COMPARISONS)}")
+        if self.by and self.threshold is not None and not isinstance(self.threshold, Mapping):
+            raise ValueError(f"a rule by {self.by!r} needs a mapping of thresholds, not {self.threshold!r}")
 
     @property
     def active(self) -> bool:
+        if self.by and self.threshold is not None:
+            return any(value is not None for value in self.threshold.values())
         return self.threshold is not None
 
-    def drops(self, value: Any) -> bool:
+    def threshold_for(self, key: Any = None) -> Any:
+        """The threshold of a document whose column `by` holds `key`; None where there is none."""
+        if not self.by or self.threshold is None:
+            return self.threshold
+        return self.threshold.get(key)
+
+    def drops(self, value: Any, key: Any = None) -> bool:
         """Whether a document with this value of the signal is dropped; what was not measured (None) is not."""
-        return self.active and value is not None and _COMPARISONS[self.comparison](value, self.threshold)
+        threshold = self.threshold_for(key)
+        return threshold is not None and value is not None and _COMPARISONS[self.comparison](value, threshold)
 
     def __str__(self) -> str:
+        if self.by and isinstance(self.threshold, Mapping):
+            shown = ", ".join(f"{key}: {value}" for key, value in self.threshold.items() if value is not None)
+            return f"{self.signal} {self.comparison} {{{shown}}} by {self.by}"
         return f"{self.signal} {self.comparison} {self.threshold}"
 
 
@@ -62,8 +79,10 @@ class Drop:
     threshold: float | None = None
 
     @classmethod
-    def by(cls, rule: Rule, value: Any) -> Drop:
+    def by(cls, rule: Rule, value: Any, key: Any = None) -> Drop:
+        """The record of a rule that held; `key` is the document's value of the column `rule.by`."""
+
         def number(x: Any) -> float | None:
             return float(x) if isinstance(x, Real) else None
 
-        return cls(rule.reason, rule.signal, number(value), number(rule.threshold))
+        return cls(rule.reason, rule.signal, number(value), number(rule.threshold_for(key)))

@@ -4,6 +4,8 @@ Words follow the conventions of spaCy's blank English tokenizer, on whose tokens
 the published ratios of the heuristic filters were computed: a text is cut at white space, then each piece
 loses opening and closing marks one by one, and what is left is cut at inner hyphens, slashes and the like.
 A piece's tokens never depend on its neighbours, so they are remembered per piece.
+
+Scripts that are written without spaces need another unit, see `word_unit`.
 """
 
 from __future__ import annotations
@@ -28,48 +30,58 @@ def _latin(lower: bool) -> str:
 
 
 _UNCASED = "\u0591-\u0dff\u1100-\u137f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
-_LOWER = "a-zα-ωа-яё" + _latin(lower=True) + _UNCASED
-_UPPER = "A-ZΑ-ΩА-ЯЁ" + _latin(lower=False) + _UNCASED
+LOWER = "a-zα-ωа-яё" + _latin(lower=True) + _UNCASED
+UPPER = "A-ZΑ-ΩА-ЯЁ" + _latin(lower=False) + _UNCASED
 _LETTER = r"[^\W\d_]"
 _SYMBOLS = _symbols()
 _EMOJI = "\U0001f000-\U0001faff"
-_PICTURE = re.escape(_SYMBOLS) + _EMOJI
-_QUOTES = "'\"”“`‘´’‚„»«「」『』（）〔〕【】《》〈〉⟦⟧"
-_MARKS = "…,:;!?¿؟¡()[]{}<>_#*&。？！，、；：～·।،۔؛٪"
-_CURRENCY = "$£€¥฿₽﷼₠-₿"
+PICTURE = re.escape(_SYMBOLS) + _EMOJI
+QUOTES = "'\"”“`‘´’‚„»«「」『』（）〔〕【】《》〈〉⟦⟧"
+MARKS = "…,:;!?¿؟¡()[]{}<>_#*&。？！，、；：～·।،۔؛٪"
+CURRENCY = "$£€¥฿₽﷼₠-₿"
 
-_CLOSING = frozenset(_QUOTES + _MARKS + "—–" + _SYMBOLS) | {chr(code) for code in range(0x1F000, 0x1FB00)}
+CLOSING = frozenset(QUOTES + MARKS + "—–" + _SYMBOLS) | {chr(code) for code in range(0x1F000, 0x1FB00)}
 """Characters that are a token of their own at the end of a piece."""
-_OPENING = re.compile(
-    rf"\.\.+|(?:US|C|A)\$|\+(?!\d)|[§%=—–{re.escape(_QUOTES)}{re.escape(_MARKS)}{_CURRENCY}{_PICTURE}]"
-)
-_OPENERS = _CLOSING | frozenset("$£€¥฿₽﷼.+§%=UCA") | {chr(code) for code in range(0x20A0, 0x20C0)}
+_OPENING = re.compile(rf"\.\.+|(?:US|C|A)\$|\+(?!\d)|[§%=—–{re.escape(QUOTES)}{re.escape(MARKS)}{CURRENCY}{PICTURE}]")
+_OPENERS = CLOSING | frozenset("$£€¥฿₽﷼.+§%=UCA") | {chr(code) for code in range(0x20A0, 0x20C0)}
 """First characters with which `_OPENING` can match."""
 _SIMPLE = re.compile(r"([^\W\d_]+)([,;:!?)\]\"”])|([a-z]{2,})(\.)")
 """A word and one closing mark: by far the commonest piece that is not a bare word."""
-_UNIT = re.compile(
+UNIT = re.compile(
     r"(?<=\d)(?:[kcdmµn]?m|[kcdm]?m[²³]|ha|yd|in|ft|[km]?g|µg|t|lb|oz|m/s|km/?h|mph|h?Pa|mbar|[mkgtMKGT][bB]|"
-    rf"[TGMK%]|(?:US|C|A)?\$|[{_CURRENCY}]|\+)\Z"
+    rf"[TGMK%]|(?:US|C|A)?\$|[{CURRENCY}]|\+)\Z"
 )
-_FULL_STOP_AFTER = re.compile(rf"[0-9{_LOWER}%²+\-{re.escape(_QUOTES)}{re.escape(_MARKS)}]\Z|[{_UPPER}][{_UPPER}]\Z")
+_FULL_STOP_AFTER = re.compile(rf"[0-9{LOWER}%²+\-{re.escape(QUOTES)}{re.escape(MARKS)}]\Z|[{UPPER}][{UPPER}]\Z")
 _INNER = re.compile(
-    rf"(?=[-–—~:<>=/,.+*^…{_PICTURE}])(?:\.\.+|[…{_PICTURE}]"
+    rf"(?=[-–—~:<>=/,.+*^…{PICTURE}])(?:\.\.+|[…{PICTURE}]"
     r"|(?<=[0-9])[+\-*^](?=[0-9-])"
-    rf"|(?<=[{_LOWER}{re.escape(_QUOTES)}])\.(?=[{_UPPER}{re.escape(_QUOTES)}])"
+    rf"|(?<=[{LOWER}{re.escape(QUOTES)}])\.(?=[{UPPER}{re.escape(QUOTES)}])"
     rf"|(?<={_LETTER}),(?={_LETTER})"
     rf"|(?:(?<={_LETTER})|(?<=[0-9]))(?:---?|[-–—~]|——|[:<>=/])(?={_LETTER}))"
 )
 _ADDRESS = re.compile(
     r"(?:[\w+.-]{2,}://)?(?:\S+@)?(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.)+[a-z]{2,63}(?::\d{2,5})?(?:[/?#]\S*)?"
 )
+NOT_STEMS = tuple(
+    "ca could would should do does did had may might must need ought sha wo ai are is was were have has dare".split()
+)
+"""Words before "n't", with the first letter in either case."""
+PRONOUN_STEMS = tuple(
+    "i you he she it we they who what when where why how there that this these those "
+    "could would should might must".split()
+)
+"""Words before 'm, 'll, 'd, 've, 're, with the first letter in either case."""
+
+
+def _either_case(stems: tuple[str, ...]) -> str:
+    return "|".join(f"[{stem[0]}{stem[0].upper()}]{stem[1:]}" for stem in stems)
+
+
 _CONTRACTION = re.compile(
-    r"((?:[cC]a|[cCwW]ould|[sS]hould|[dD]o|[dD]oes|[dD]id|[hH]ad|[mM]ay|[mM]ight|[mM]ust|[nN]eed|[oO]ught|"
-    r"[sS]ha|[wW]o|[aA]i|[aA]re|[iI]s|[wW]as|[wW]ere|[hH]ave|[hH]as|[dD]are)(?=n['’]t)"
-    r"|(?:[iI]|[yY]ou|[hH]e|[sS]he|[iI]t|[wW]e|[tT]hey|[wW]ho|[wW]hat|[wW]hen|[wW]here|[wW]hy|[hH]ow|"
-    r"[tT]here|[tT]hat|[tT]his|[tT]hese|[tT]hose|[cCwW]ould|[sS]hould|[mM]ight|[mM]ust)(?=['’](?:m|ll|d|ve|re)))"
+    rf"((?:{_either_case(NOT_STEMS)})(?=n['’]t)|(?:{_either_case(PRONOUN_STEMS)})(?=['’](?:m|ll|d|ve|re)))"
     r"(n['’]t|['’](?:m|ll|d|ve|re))(['’]ve)?"
 )
-_WHOLE = frozenset(
+WHOLE = frozenset(
     "a.m. p.m. e.g. E.g. E.G. i.e. I.e. I.E. v.s. vs. Mr. Mrs. Ms. Messrs. Dr. Prof. St. Mt. Jr. Gen. Gov. Adm. Rep. "
     "Rev. Sen. Inc. Ltd. Corp. Co. co. Bros. Ph.D. Jan. Feb. Mar. Apr. Jun. Jul. Aug. Sep. Sept. Oct. Nov. Dec. "
     "Ala. Ariz. Ark. Calif. Colo. Conn. Del. Fla. Ga. Ia. Ill. Ind. Kan. Ky. La. Mass. Md. Mich. Minn. Miss. Mo. "
@@ -82,7 +94,7 @@ _WHOLE = frozenset(
 def _trailing(piece: str, start: int, end: int) -> int:
     """Length of the token that closes piece[start:end], 0 when nothing is to be cut off."""
     last = piece[end - 1]
-    if last in _CLOSING:
+    if last in CLOSING:
         return 1
     if last == ".":
         first = end - 1
@@ -100,13 +112,13 @@ def _trailing(piece: str, start: int, end: int) -> int:
         at -= 1
     if at < start or not piece[at].isdigit():
         return 0
-    unit = _UNIT.search(piece[at:end])
+    unit = UNIT.search(piece[at:end])
     return len(unit.group()) if unit else 0
 
 
-def _known(core: str) -> tuple[str, ...] | None:
+def known(core: str) -> tuple[str, ...] | None:
     """The tokens of an abbreviation or a contraction such as "don't"; None for all else."""
-    if core in _WHOLE:
+    if core in WHOLE:
         return (core,)
     match = _CONTRACTION.fullmatch(core) if "'" in core or "’" in core else None
     return tuple(part for part in match.groups() if part) if match else None
@@ -129,14 +141,14 @@ def _inner(core: str) -> list[str]:
 
 def _split_piece(piece: str) -> tuple[str, ...]:
     """The tokens of one piece without white space."""
-    if piece in _WHOLE:
+    if piece in WHOLE:
         return (piece,)
     if _SIMPLE.fullmatch(piece):
         return (piece[:-1], piece[-1])
     start, end = 0, len(piece)
     before: list[str] = []
     # Only a short rest can be an abbreviation or a contraction: looking no further keeps the cost linear.
-    while start < end and piece[start] in _OPENERS and not (end - start <= 12 and _known(piece[start:end])):
+    while start < end and piece[start] in _OPENERS and not (end - start <= 12 and known(piece[start:end])):
         opening = _OPENING.match(piece, start, end)
         if opening is None:
             break
@@ -145,7 +157,7 @@ def _split_piece(piece: str) -> tuple[str, ...]:
     after: list[str] = []
     core: tuple[str, ...] | list[str] | None = None
     while start < end:
-        core = _known(piece[start:end]) if end - start <= 12 else None
+        core = known(piece[start:end]) if end - start <= 12 else None
         length = 0 if core else _trailing(piece, start, end)
         if length == 0:
             break
@@ -184,8 +196,70 @@ class _Pieces(dict[str, tuple[str, ...]]):
 _PIECES = _Pieces()
 
 
-def words(text: str) -> list[str]:
-    """Tokens of the text in order, punctuation included."""
+IDEOGRAPHS = "\u3005-\u3007\u3041-\u3096\u309d-\u309f\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"
+"""Han and Hiragana, as ranges of a character class."""
+KATAKANA = "\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff\uff66-\uff9f"
+DICTIONARY = "\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u1950-\u19ff\u1a20-\u1aaf\ua9e0-\ua9ff\uaa60-\uaadf"
+"""Thai, Lao, Tibetan, Burmese, Khmer, Tai: only a dictionary knows where a word ends."""
+UNSPACED_SHARE = 5
+"""One letter of so many in a script without spaces is enough for another unit of words."""
+
+SPACED, CHARACTERS, UNKNOWN = 0, 1, 2
+"""Units of words: see `word_unit`."""
+
+_UNSPACED = re.compile(f"[{IDEOGRAPHS}{KATAKANA}{DICTIONARY}]")
+_DICTIONARY = re.compile(f"[{DICTIONARY}]")
+
+
+def word_unit(text: str) -> int:
+    """SPACED: words end at spaces. CHARACTERS: Chinese and Japanese. UNKNOWN: words cannot be told apart.
+
+    A text has another unit than SPACED when a fifth of its letters are of such scripts. CHARACTERS follows the
+    default of Unicode (UAX #29): each Han or Hiragana character is a word, a run of Katakana is one.
+    """
+    if text.isascii() or not _UNSPACED.search(text):
+        return SPACED
+    found = [char for char in _UNSPACED.findall(text) if char.isalpha()]
+    letters = sum(map(str.isalpha, text))
+    unknown = sum(_DICTIONARY.match(char) is not None for char in found)
+    if unknown and unknown * UNSPACED_SHARE >= letters:
+        return UNKNOWN
+    other = len(found) - unknown
+    return CHARACTERS if other and other * UNSPACED_SHARE >= letters else SPACED
+
+
+_IDEOGRAPH = re.compile(f"[{IDEOGRAPHS}]")
+_KATAKANA = re.compile(f"[{KATAKANA}]")
+
+
+def _unit_kind(char: str) -> int:
+    """1 and 2 join their like to one unit; 0 and 3 are units of their own."""
+    if _IDEOGRAPH.match(char):
+        return 0
+    if _KATAKANA.match(char):
+        return 1
+    return 2 if char.isalnum() else 3
+
+
+def characters(tokens: list[str]) -> list[str]:
+    """Tokens cut into the units of CHARACTERS; combining marks stay with what they follow."""
+    units: list[str] = []
+    for token in tokens:
+        kind = -1
+        for char in token:
+            if kind >= 0 and category(char).startswith("M"):
+                units[-1] += char
+                continue
+            before, kind = kind, _unit_kind(char)
+            if kind == before and kind in (1, 2):
+                units[-1] += char
+            else:
+                units.append(char)
+    return units
+
+
+def spaced_words(text: str) -> list[str]:
+    """Tokens of the text in order, punctuation included, by the rules for scripts with spaces."""
     tokens: list[str] = []
     append, extend, pieces = tokens.append, tokens.extend, _PIECES
     for piece in text.split():
@@ -195,6 +269,12 @@ def words(text: str) -> list[str]:
         else:
             extend(pieces[piece])
     return tokens
+
+
+def words(text: str) -> list[str]:
+    """Tokens of the text in order, punctuation included."""
+    tokens = spaced_words(text)
+    return characters(tokens) if word_unit(text) == CHARACTERS else tokens
 
 
 def lines(text: str) -> list[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, dataclass_transform
@@ -81,6 +81,22 @@ class Stage(ABC):  # noqa: B024 - its kinds have them
     def setup(self) -> None:  # noqa: B027 - optional
         """Load heavy things, once per worker. Keep them in a `functools.cached_property` and touch it here."""
 
+    @classmethod
+    def for_signals(cls, signals: Sequence[str], suffix: str) -> Stage | None:
+        """A stage that adds these signals as columns `<signal><suffix>`, where the class measures them; else None.
+
+        The plan asks every class that is `on_demand`.
+        """
+        return None
+
+    def measures(self) -> Mapping[str, str]:
+        """Signal -> column, for a stage that measures the text as it is where the stage stands."""
+        return {}
+
+    def columns_hidden(self) -> Collection[str]:
+        """Those of its columns that are not published, unless all documents are kept with their signals."""
+        return ()
+
     def digests(self) -> Mapping[str, str]:
         """Digests of models and lists, and versions of libraries, on which the output depends.
 
@@ -130,9 +146,19 @@ class Source(Stage):
 class Rewrite(Stage):
     """Changes the text or other columns of a document, or drops it."""
 
+    keeps_text: ClassVar[bool] = False
+    """Whether the text stays as it is, so that what was measured on it before still holds."""
+
     @abstractmethod
     def rewrite(self, doc: Doc) -> Mapping[str, Any] | Drop:
         """New values of `text` or of columns in `adds`, or the reason to drop the document."""
+
+    def rewrite_batch(self, batch: pa.RecordBatch) -> Mapping[str, pa.Array] | None:
+        """The same for all documents of a batch of the columns `reads`, where that is faster; None: one by one.
+
+        Gives one array per column, as long as the batch; no document is dropped. Must equal `rewrite`.
+        """
+        return None
 
 
 class Annotate(Stage):
@@ -157,9 +183,15 @@ class Filter(Stage):
         """The reason to drop the document, or None."""
         for rule in self._active_rules:
             value = doc.value(rule.signal)
-            if rule.drops(value):
-                return Drop.by(rule, value)
+            key = doc[rule.by] if rule.by else None
+            if rule.drops(value, key):
+                return Drop.by(rule, value, key)
         return None
+
+    @property
+    def decides_by_rules(self) -> bool:
+        """Whether the table of rules says everything, so that whole batches can be decided at once."""
+        return type(self).judge is Filter.judge
 
     @cached_property
     def _active_rules(self) -> tuple[Rule, ...]:

@@ -12,11 +12,15 @@ from typing import Any
 import pyarrow as pa
 
 from tokenmill.core.accounting import DROPPED, QUARANTINED, StageCount
+from tokenmill.core.decide import first_holding, value_of
 from tokenmill.core.doc import Doc
 from tokenmill.core.errors import ConfigError, DocumentError, TokenmillError
+from tokenmill.core.measuring import StageRules
 from tokenmill.core.rule import Drop
+from tokenmill.core.signals import is_signal
 from tokenmill.core.stage import Annotate, Filter, Rewrite, Stage
 from tokenmill.executors.frame import Frame
+from tokenmill.executors.outcomes import annotated, check_values, checked_columns, clean, identity, wrong_outcome
 
 Beat = Callable[[int, int], None]
 """Called with (stage index, row) before a document is given to a stage; row -1 is the whole batch."""
@@ -62,9 +66,14 @@ class Chain:
         sample: float = 0.05,
         seed: int = 0,
         columns: Sequence[str] | None = None,
+        rules: Mapping[str, StageRules] | None = None,
     ) -> None:
-        """sample, seed: which dropped texts are kept. columns: those to give back of kept documents (None: all)."""
+        """sample, seed: which dropped texts are kept. columns: those to give back of kept documents (None: all).
+
+        rules: what the plan says about each stage; without it, signals are measured where they are needed.
+        """
         self._columns = columns
+        self._rules = rules or {}
         self.labels = [label for label, _ in stages]
         self.stages = [stage for _, stage in stages]
         self._sample = sample
@@ -98,8 +107,18 @@ class Chain:
             count = StageCount(label, into=len(frame.docs), bytes_in=sum(frame.sizes))
             started = perf_counter()
             self._quarantine_poison(index, frame, poison or {}, count, ledger)
-            if isinstance(stage, Filter | Rewrite):
-                self._by_document(index, stage, frame, beat, count, ledger)
+            about = self._rules.get(label, StageRules())
+            frame.measured.clear()
+            frame.measured.update(about.measured)
+            if about.stored:
+                self._by_stored(about.stored, frame, count, ledger)
+            elif isinstance(stage, Filter) and stage.decides_by_rules:
+                if not self._by_rules(index, stage, about, frame, beat, count, ledger):
+                    self._by_document(index, stage, about, frame, beat, count, ledger)
+            elif isinstance(stage, Rewrite) and not isolate and self._by_rewriting(index, stage, frame, beat, count):
+                pass
+            elif isinstance(stage, Filter | Rewrite):
+                self._by_document(index, stage, about, frame, beat, count, ledger)
             elif isinstance(stage, Annotate):
                 self._by_batch(index, stage, frame, beat, isolate, count, ledger)
             else:
@@ -114,19 +133,88 @@ class Chain:
             counts=counts,
         )
 
+    def _by_stored(self, column: str, frame: Frame, count: StageCount, ledger: _Ledger) -> None:
+        """Drop what an earlier run found to be dropped here."""
+        kept = []
+        for position, reason in enumerate(frame.column(column).to_pylist()):
+            if reason is None:
+                kept.append(position)
+            else:
+                self._drop(frame.docs[position], Drop(reason), count, ledger)
+        frame.keep(kept)
+
+    def _by_rules(
+        self, index: int, stage: Filter, about: StageRules, frame: Frame, beat: Beat, count: StageCount, ledger: _Ledger
+    ) -> bool:
+        """Decide the whole batch by columns. False when a document must be judged on its own to find the fault."""
+        beat(index, -1)
+        rules = stage.rules()
+        arrays: dict[str, pa.Array] = {}
+
+        def column(name: str) -> pa.Array:
+            if name not in arrays:
+                held = about.measured.get(name, "" if is_signal(name) else name)
+                if held in frame.types:
+                    arrays[name] = frame.column(held)
+                else:
+                    arrays[name] = pa.array([doc.value(name) for doc in frame.docs])
+            return arrays[name]
+
+        try:
+            first = first_holding(rules, column, len(frame.docs))
+        except TokenmillError:
+            raise
+        except Exception:
+            return False
+        if about.verdict:
+            reasons = [rules[rule].reason if rule >= 0 else None for rule in first]
+            frame.add({about.verdict: pa.array(reasons, pa.string())})
+            return True
+        for row, number in enumerate(first):
+            if number >= 0:
+                value, key = value_of(rules[number], column, row)
+                self._drop(frame.docs[row], Drop.by(rules[number], value, key), count, ledger)
+        frame.keep([row for row, number in enumerate(first) if number < 0])
+        return True
+
+    def _by_rewriting(self, index: int, stage: Rewrite, frame: Frame, beat: Beat, count: StageCount) -> bool:
+        """Rewrite the whole batch. False when the stage does not, or when one document made it fail."""
+        if type(stage).rewrite_batch is Rewrite.rewrite_batch:
+            return False
+        beat(index, -1)
+        try:
+            changed = stage.rewrite_batch(frame.to_batch(stage.reads))
+        except TokenmillError:
+            raise
+        except Exception:
+            return False
+        if changed is None:
+            return False
+        types = {**frame.types, **stage.columns_added()}
+        frame.rewrite(checked_columns(count.stage, changed, types, len(frame.docs)))
+        return True
+
     def _by_document(
-        self, index: int, stage: Filter | Rewrite, frame: Frame, beat: Beat, count: StageCount, ledger: _Ledger
+        self,
+        index: int,
+        stage: Filter | Rewrite,
+        about: StageRules,
+        frame: Frame,
+        beat: Beat,
+        count: StageCount,
+        ledger: _Ledger,
     ) -> None:
         act = stage.judge if isinstance(stage, Filter) else stage.rewrite
         types = {**frame.types, **stage.columns_added()}
         kept: list[int] = []
         touched: set[str] = set()
+        verdicts: list[str | None] = []
         for position, (row, doc) in enumerate(zip(frame.rows, frame.docs, strict=True)):
             beat(index, row)
             try:
                 outcome = act(doc)
                 if isinstance(outcome, Mapping) and isinstance(stage, Rewrite):
-                    _check_values(count.stage, outcome, types)
+                    check_values(count.stage, outcome, types)
             except TokenmillError as error:
                 if not isinstance(error, DocumentError):
                     raise
@@ -138,19 +226,25 @@ class Chain:
                 continue
             if outcome is None and isinstance(stage, Filter):
                 kept.append(position)
-            elif isinstance(outcome, str) and outcome:
-                self._drop(doc, Drop(outcome), count, ledger)
-            elif isinstance(outcome, Drop):
-                self._drop(doc, outcome, count, ledger)
+                verdicts.append(None)
+            elif isinstance(outcome, Drop) or (isinstance(outcome, str) and outcome):
+                drop = outcome if isinstance(outcome, Drop) else Drop(outcome)
+                if about.verdict:
+                    kept.append(position)
+                    verdicts.append(drop.reason)
+                else:
+                    self._drop(doc, drop, count, ledger)
             elif isinstance(outcome, Mapping) and isinstance(stage, Rewrite):
                 frame.replace(position, outcome)
                 touched.update(outcome.keys() & frame.types.keys())
                 kept.append(position)
             else:
-                raise _wrong_outcome(stage, count.stage, outcome)
+                raise wrong_outcome(stage, count.stage, outcome)
         if isinstance(stage, Rewrite):
             frame.declare({**stage.columns_added(), **{name: frame.types[name] for name in touched}})
         frame.keep(kept)
+        if about.verdict:
+            frame.add({about.verdict: pa.array(verdicts, pa.string())})
 
     def _by_batch(
         self,
@@ -168,7 +262,7 @@ class Chain:
         added = None
         if not isolate:
             try:
-                added = _annotated(stage, batch)
+                added = annotated(stage, batch)
             except TokenmillError:
                 raise
             except Exception:  # one document made the batch fail: find it below, one at a time
@@ -176,9 +270,7 @@ class Chain:
         if added is None:
             kept, added = self._one_at_a_time(index, stage, batch, frame, beat, count, ledger)
         frame.keep(kept)
-        for position in range(len(frame.docs)):
-            frame.replace(position, {name: values[position] for name, values in added.items()})
-        frame.declare(stage.columns_added())
+        frame.add(added)
 
     def _one_at_a_time(
         self,
@@ -189,13 +281,13 @@ class Chain:
         beat: Beat,
         count: StageCount,
         ledger: _Ledger,
-    ) -> tuple[list[int], dict[str, list[Any]]]:
+    ) -> tuple[list[int], dict[str, pa.Array]]:
         kept: list[int] = []
-        added: dict[str, list[Any]] = {name: [] for name in stage.columns_added()}
+        added: dict[str, list[pa.Array]] = {name: [] for name in stage.columns_added()}
         for position, row in enumerate(frame.rows):
             beat(index, row)
             try:
-                one = _annotated(stage, batch.slice(position, 1))
+                one = annotated(stage, batch.slice(position, 1))
             except TokenmillError:
                 raise
             except Exception as error:
@@ -203,8 +295,9 @@ class Chain:
                 continue
             kept.append(position)
             for name, values in one.items():
-                added[name].extend(values)
-        return kept, added
+                added[name].append(values)
+        types = stage.columns_added()
+        return kept, {n: pa.concat_arrays(parts) if parts else pa.array([], types[n]) for n, parts in added.items()}
 
     def _quarantine_poison(self, index: int, frame: Frame, poison: Poison, count: StageCount, ledger: _Ledger) -> None:
         if not poison:
@@ -226,7 +319,7 @@ class Chain:
             text = text[:SAMPLE_CHARS] if before < SAMPLE_FIRST or self._sampled(doc["doc_id"]) else None
         ledger.dropped.append(
             {
-                **_identity(doc),
+                **identity(doc),
                 "stage": count.stage,
                 "reason": drop.reason,
                 "signal": drop.signal or None,
@@ -240,7 +333,7 @@ class Chain:
         count.quarantined[cause] += 1
         ledger.quarantined.append(
             {
-                **_identity(doc),
+                **identity(doc),
                 "stage": count.stage,
                 "cause": cause,
                 "detail": _ADDRESS.sub("at 0x", clean(detail))[:500],
@@ -250,55 +343,6 @@ class Chain:
     def _sampled(self, doc_id: str) -> bool:
         digest = hashlib.blake2b(doc_id.encode("utf-8", "replace"), digest_size=4, key=self._seed).digest()
         return int.from_bytes(digest, "little") < self._sample * 2**32
-
-
-def _check_values(label: str, changes: Mapping[str, Any], types: Mapping[str, pa.DataType]) -> None:
-    """Refuse columns that nobody declared (the author's error) and values that do not fit (the document's)."""
-    unknown = changes.keys() - types.keys()
-    if unknown:
-        raise ConfigError(
-            f"{label} sets {sorted(unknown)}, which it does not declare",
-            fix="declare the columns with their types in `adds`",
-        )
-    for name, value in changes.items():
-        if isinstance(value, str) and types[name] == pa.string():
-            value.encode()  # a lone surrogate fits no column
-        else:
-            pa.scalar(value, types[name])
-
-
-def _wrong_outcome(stage: Stage, label: str, outcome: object) -> ConfigError:
-    """What a stage may return, for an author who returned something else."""
-    if isinstance(stage, Filter):
-        wanted = "None to keep the document, or the reason to drop it as a string that is not empty"
-    else:
-        wanted = "a mapping of column values, or a Drop"
-    return ConfigError(f"{label} returned {outcome!r} ({type(outcome).__name__})", fix=f"return {wanted}")
-
-
-def _annotated(stage: Annotate, batch: pa.RecordBatch) -> dict[str, list[Any]]:
-    """The columns that the stage adds to a batch, checked: each declared one, one value per row."""
-    added = stage.annotate(batch)
-    declared = stage.columns_added()
-    if set(added) != set(declared) or any(len(array) != batch.num_rows for array in added.values()):
-        raise ConfigError(
-            f"{stage.name} returned columns { ({k: len(v) for k, v in added.items()}) } for {batch.num_rows} rows",
-            why=f"it declares {list(declared)} and must leave rows as they are",
-            fix="an Annotate stage returns one array per declared column, as long as the batch",
-        )
-    return {name: array.cast(declared[name]).to_pylist() for name, array in added.items()}
-
-
-def _identity(doc: Doc) -> dict[str, Any]:
-    return {
-        name: doc[name] if name in doc else None
-        for name in ("doc_id", "id", "url", "file_path", "warc_offset", "warc_length")
-    }
-
-
-def clean(text: str) -> str:
-    """Text that any Arrow string can hold."""
-    return text.encode("utf-8", "replace").decode().replace("\0", "")
 
 
 def _no_beat(stage: int, row: int) -> None:

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -59,7 +59,7 @@ class InlineHost:
     """The stages in this very process: for a debugger and for tests. Nothing protects it."""
 
     def __init__(self, phase: Phase, *, sample: float, seed: int, columns: Sequence[str] | None = None) -> None:
-        self._chain = Chain(phase.fused, sample=sample, seed=seed, columns=columns)
+        self._chain = Chain(phase.fused, sample=sample, seed=seed, columns=columns, rules=phase.rules)
         self._chain.setup()
 
     def run(self, batch: pa.RecordBatch, seen: Mapping[str, int]) -> ChainResult:
@@ -100,6 +100,7 @@ class ChildHost:
             "sample": sample,
             "seed": seed,
             "columns": columns if columns is None else list(columns),
+            "rules": {label: asdict(phase.rules[label]) for label in fused if label in phase.rules},
         }
         self._limits = limits
         self._beat = Heartbeat()

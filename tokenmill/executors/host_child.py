@@ -65,12 +65,14 @@ def _serve(requests: BinaryIO, answers: BinaryIO, descriptor: int) -> None:
 
 
 def _set_up(header: dict[str, Any]) -> Chain:
+    from tokenmill.core.measuring import StageRules
     from tokenmill.core.pipeline import Pipeline
     from tokenmill.executors.chain import Chain
 
     pipeline = Pipeline.from_json(header["pipeline"])
     stages = list(zip(header["labels"], pipeline.stages, strict=True))
-    chain = Chain(stages, sample=header["sample"], seed=header["seed"], columns=header["columns"])
+    rules = {label: StageRules(**about) for label, about in header["rules"].items()}
+    chain = Chain(stages, sample=header["sample"], seed=header["seed"], columns=header["columns"], rules=rules)
     chain.setup()
     calm_garbage_collection()
     return chain

@@ -5,14 +5,14 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tokenmill import __version__
 from tokenmill.core.errors import ConfigError, FatalError
 from tokenmill.core.pipeline import Pipeline
-from tokenmill.core.plan import Plan, make_plan
+from tokenmill.core.plan import Annotation, Plan, make_plan
 from tokenmill.core.stage import InputShard
 from tokenmill.io.runfolder import RunFolder, slugs
 
@@ -52,6 +52,10 @@ class RunSpec:
             **plan.pipeline.to_json(),
             "digests": plan.digests,
             "fingerprint": plan.fingerprint,
+            "inserted": list(plan.inserted),
+            "mode": plan.mode,
+            "enforce": list(plan.annotation.enforce) if plan.annotation is not None else [],
+            **({"refilter": dict(plan.refilter)} if plan.refilter is not None else {}),
             "phases": [
                 {"directory": p.directory, "stages": list(p.labels), "fingerprint": p.fingerprint} for p in plan.phases
             ],
@@ -70,8 +74,7 @@ class RunSpec:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> RunSpec:
         """The specification that `to_json` described; the plan is checked again."""
-        inputs = [InputShard(s["path"], s["name"], s["size"], s["etag"]) for s in data["input"]["shards"]]
-        plan = make_plan(Pipeline.from_json(data), inputs)
+        plan = _plan_of(data)
         if plan.fingerprint != data["fingerprint"]:
             raise FatalError(
                 "this process does not see the plan that was frozen",
@@ -79,6 +82,17 @@ class RunSpec:
                 fix="give all workers the same environment, then run the same command again",
             )
         return cls.of(plan, Options(**data["options"]), data["input"]["location"])
+
+
+def _plan_of(data: Mapping[str, Any]) -> Plan:
+    if data["mode"] == "refilter":
+        from tokenmill.executors.refilter import rebuild
+
+        return rebuild(data)
+    inputs = [InputShard(s["path"], s["name"], s["size"], s["etag"]) for s in data["input"]["shards"]]
+    annotation = Annotation(tuple(data["enforce"])) if data["mode"] == "annotate" else None
+    plan = make_plan(Pipeline.from_json(data), inputs, annotation)
+    return replace(plan, inserted=tuple(data["inserted"]))
 
 
 def absolute_location(location: str) -> str:
@@ -133,6 +147,10 @@ def freeze(folder: RunFolder, spec: RunSpec) -> bool:
 def _differences(present: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     """What makes two runs different, in words. Versions of libraries count where stages name them in digests."""
     found = []
+    if (present["mode"], present["enforce"]) != (wanted["mode"], wanted["enforce"]):
+        found.append(f"mode {present['mode']} there, {wanted['mode']} here, or other filters to enforce")
+    if present.get("refilter") != wanted.get("refilter"):
+        found.append(f"made from {present.get('refilter')} there, from {wanted.get('refilter')} here")
     before = {entry["stage"]: entry for entry in present["stages"]}
     after = {entry["stage"]: entry for entry in wanted["stages"]}
     if list(before) != list(after):

@@ -18,8 +18,9 @@ from tokenmill.core.errors import ShardError
 from tokenmill.core.plan import Phase
 from tokenmill.core.schema import SOURCE_ROWS, conform, text_bytes
 from tokenmill.core.stage import InputShard, ShardWriter, Sink
-from tokenmill.executors.chain import clean
 from tokenmill.executors.host import ChildHost, Host, InlineHost, Limits
+from tokenmill.executors.outcomes import clean
+from tokenmill.executors.overlap import OverlapCount
 from tokenmill.executors.runspec import RunSpec, load_run
 from tokenmill.io.filesystem import open_binary
 from tokenmill.io.parquet import WriteParquet
@@ -126,6 +127,7 @@ class _Attempt:
         self._source = StageCount(self._phase.labels[0] if first else "read_phase")
         self._counts = [StageCount(label) for label, _ in self._phase.fused]
         self._write_count = StageCount(self._phase.labels[-1] if self._last else "write_phase")
+        self._overlap = OverlapCount(self._plan) if self._last and self._plan.annotation is not None else None
 
     def run(self) -> dict[str, Any]:
         """Read, run, write, verify; returns the manifest, not yet committed."""
@@ -141,6 +143,7 @@ class _Attempt:
             writer.close()
         counts = [self._source, *self._counts, self._write_count]
         check_conservation(counts)
+        overlap = {"overlap": self._overlap.to_json()} if self._overlap is not None else {}
         return {
             "format": 1,
             "tokenmill": __version__,
@@ -148,6 +151,7 @@ class _Attempt:
             "input": {"name": self._shard.name, "size": self._shard.size, "etag": self._shard.etag},
             "stages": [count.to_json() for count in counts],
             "files": [self._verified(kind) for kind in self._writers],
+            **overlap,
         }
 
     def _timed_batches(self) -> Iterator[pa.RecordBatch]:
@@ -223,6 +227,8 @@ class _Attempt:
         count.into += kept.num_rows
         count.bytes_in += text_bytes(kept)
         schema = self._plan.schema if self._last else pa.schema(list(self._phase.columns.items()))
+        if self._overlap is not None:
+            self._overlap.add(kept)
         self._write("data", schema, conform(kept, schema))
         count.out += kept.num_rows
         count.bytes_out += text_bytes(kept)

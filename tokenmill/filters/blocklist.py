@@ -114,7 +114,7 @@ def _folder(name: str) -> Path | None:
     raise ConfigError(
         "the lists of package datatrove are missing",
         why="it is not installed, or brings no URL lists",
-        fix="pip install 'tokenmill[datatrove]', or --set url_filter.lists=none (nsfw_words.lists=none)",
+        fix="pip install 'tokenmill[datatrove]', or --set url_filter.lists=none (nsfw_signals.lists=none)",
     )
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import pyarrow as pa
@@ -12,29 +10,7 @@ import pyarrow as pa
 from tokenmill.core.doc import Doc
 from tokenmill.core.rule import Rule
 from tokenmill.core.stage import Filter, Rewrite
-from tokenmill.text.sentences import count_sentences
-
-_CITATION = re.compile(r"\[\d*\]|\[edit\]|\[citation needed\]")
-_TERMINAL = (".", "?", "!", '"', "'")
-_POLICIES = (
-    "terms of use",
-    "privacy policy",
-    "cookie policy",
-    "uses cookies",
-    "use of cookies",
-    "use cookies",
-)
-
-
-@dataclass(slots=True)
-class _Met:
-    """What the lines of one document had."""
-
-    kept: list[str] = field(default_factory=list)
-    sentences: int = 0
-    lorem_ipsum: int = 0
-    curly_bracket: int = 0
-    bracket_first: int = 0
+from tokenmill.text.measure import utf8
 
 
 class C4Lines(Rewrite):
@@ -67,56 +43,36 @@ class C4Lines(Rewrite):
     remove_policies: bool = True
     """Remove lines that mention cookies, terms of use or privacy policies. Source: C4's code."""
 
+    def setup(self) -> None:
+        self.rewrite(Doc(text="A first text."))
+
     def rewrite(self, doc: Doc) -> Mapping[str, Any]:
-        met = self._scan(doc.text)
-        columns: dict[str, Any] = {
-            "c4_sentences": met.sentences,
-            "c4_lorem_ipsum_lines": met.lorem_ipsum,
-            "c4_curly_bracket_lines": met.curly_bracket,
-            "c4_curly_bracket_first": met.bracket_first,
-        }
-        text = "\n".join(met.kept).strip()
-        # Without a new text, the words that are known of the document stay valid.
-        return columns if text == doc.text else {"text": text, **columns}
+        changed = self._lines(pa.array([doc.text], pa.string()))
+        values = {name: array[0].as_py() for name, array in changed.items()}
+        if values["text"] == doc.text:
+            del values["text"]  # without a new text, what is known of the old one stays valid
+        return values
 
-    def _scan(self, text: str) -> _Met:
-        met = _Met()
-        lower = text.lower()
-        # Phrases are looked for in the whole text first: most texts have none of them.
-        phrases = "lorem ipsum" in lower or "javascript" in lower or any(p in lower for p in _POLICIES)
-        for raw in text.splitlines():
-            line = raw.strip()
-            words = line.split()
-            if self._too_long(line, words):
-                continue
-            cited = False
-            if self.remove_citations and "[" in line:
-                line, removed = _CITATION.subn("", line)
-                cited = removed > 0
-            if self.terminal_punctuation and (not line.endswith(_TERMINAL) or line.endswith("...")):
-                continue
-            if self.min_words is not None and len(words) < self.min_words:
-                continue
-            if self._phrases_keep(line, met, look=phrases or cited):
-                met.sentences += count_sentences(line.split() if cited else words)
-                met.kept.append(line)
-        return met
+    def rewrite_batch(self, batch: pa.RecordBatch) -> Mapping[str, pa.Array]:
+        return self._lines(batch.column("text"))
 
-    def _too_long(self, line: str, words: list[str]) -> bool:
-        limit = self.max_word_length
-        return limit is not None and len(line) > limit and any(len(word) > limit for word in words)
+    def _lines(self, texts: pa.Array) -> dict[str, pa.Array]:
+        from tokenmill.text.c4_kernel import CITATIONS, JAVASCRIPT, POLICIES, TERMINAL, lines_batch
+        from tokenmill.text.tables import tables
 
-    def _phrases_keep(self, line: str, met: _Met, *, look: bool) -> bool:
-        """Count lorem ipsum and curly brackets in `met`; False when a phrase removes the line."""
-        lower = line.lower() if look else ""
-        if look and "lorem ipsum" in lower:
-            met.lorem_ipsum += 1
-        if look and self.remove_javascript and "javascript" in lower:
-            return False
-        if "{" in line:
-            met.curly_bracket += 1
-            met.bracket_first |= met.lorem_ipsum == 0
-        return not (look and self.remove_policies and any(policy in lower for policy in _POLICIES))
+        bits = (
+            CITATIONS * self.remove_citations
+            | TERMINAL * self.terminal_punctuation
+            | JAVASCRIPT * self.remove_javascript
+            | POLICIES * self.remove_policies
+        )
+        longest = -1 if self.max_word_length is None else self.max_word_length
+        data, places, counts = lines_batch(*utf8(texts), bits, longest, self.min_words or 0, tables())
+        text = pa.StringArray.from_buffers(len(texts), pa.py_buffer(places.astype("int32")), pa.py_buffer(data))
+        columns = {"text": text}
+        for number, name in enumerate(self.adds):
+            columns[name] = pa.array(counts[:, number], pa.int64())
+        return columns
 
 
 class C4Quality(Filter):

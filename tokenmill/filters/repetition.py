@@ -5,7 +5,6 @@ from __future__ import annotations
 import tokenmill.text  # noqa: F401  (registers the signals)
 from tokenmill.core.rule import Rule
 from tokenmill.core.stage import Filter
-from tokenmill.text.repetition import compiled
 
 
 class GopherRepetition(Filter):
@@ -44,9 +43,6 @@ class GopherRepetition(Filter):
     """The same for nine words."""
     max_dup_10gram_char_share: float | None = 0.10
     """The same for ten words."""
-
-    def setup(self) -> None:
-        compiled()
 
     def rules(self) -> tuple[Rule, ...]:
         names = (

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tokenmill.core.errors import ShardError
@@ -128,7 +129,10 @@ def _fitted(value: object, dtype: pa.DataType) -> object:
 
 
 class ParquetShardWriter:
-    """One Parquet file: zstd, page index, row groups of at most `rows` rows or `size` bytes."""
+    """One Parquet file: zstd, page index, row groups of at most `rows` rows or `size` bytes of text.
+
+    The bytes depend on the rows alone, not on the batches in which they arrive.
+    """
 
     def __init__(self, path: str, schema: pa.Schema, *, level: int, rows: int, size: int, chunking: bool) -> None:
         self._writer = pq.ParquetWriter(
@@ -142,21 +146,40 @@ class ParquetShardWriter:
         self._schema = schema
         self._rows, self._size = rows, size
         self._pending: list[pa.RecordBatch] = []
+        self._pending_rows = self._pending_bytes = 0
 
     def write(self, batch: pa.RecordBatch) -> None:
-        self._pending.append(batch)
-        if sum(b.num_rows for b in self._pending) >= self._rows or sum(b.nbytes for b in self._pending) >= self._size:
-            self._flush()
+        start = 0
+        for row, size in enumerate(_row_bytes(batch)):
+            self._pending_rows += 1
+            self._pending_bytes += size
+            if self._pending_rows >= self._rows or self._pending_bytes >= self._size:
+                self._pending.append(batch.slice(start, row + 1 - start))
+                start = row + 1
+                self._flush()
+        if start < batch.num_rows:
+            self._pending.append(batch.slice(start))
 
     def _flush(self) -> None:
-        table = pa.Table.from_batches(self._pending, schema=self._schema)
+        table = pa.Table.from_batches(self._pending, schema=self._schema).combine_chunks()
         if table.num_rows:
             self._writer.write_table(table, row_group_size=max(self._rows, table.num_rows))
         self._pending = []
+        self._pending_rows = self._pending_bytes = 0
 
     def close(self) -> None:
         self._flush()
         self._writer.close()
+
+
+def _row_bytes(batch: pa.RecordBatch) -> list[int]:
+    """Bytes of text and binary columns of each row; other columns are small."""
+    total: pa.Array | None = None
+    for field, column in zip(batch.schema, batch.columns, strict=True):
+        if pa.types.is_string(field.type) or pa.types.is_binary(field.type):
+            lengths = pc.binary_length(column).fill_null(0)
+            total = lengths if total is None else pc.add(total, lengths)
+    return [0] * batch.num_rows if total is None else total.to_pylist()
 
 
 class WriteParquet(Sink):

@@ -9,11 +9,14 @@ from tokenmill.core.errors import ConfigError, did_you_mean
 from tokenmill.core.pipeline import Pipeline
 
 RECIPES = {
-    "fineweb": "tokenmill.pipelines.fineweb",
-    "gopher": "tokenmill.pipelines.gopher",
-    "c4": "tokenmill.pipelines.c4",
+    "fineweb": "tokenmill.pipelines.fineweb:fineweb",
+    "fineweb2": "tokenmill.pipelines.fineweb2:fineweb2",
+    "gopher": "tokenmill.pipelines.gopher:gopher",
+    "c4": "tokenmill.pipelines.c4:c4",
+    "refinedweb": "tokenmill.pipelines.refinedweb:refinedweb",
+    "dclm-baseline": "tokenmill.pipelines.dclm_baseline:dclm_baseline",
 }
-"""Name of a recipe -> module that has a function of that name."""
+"""Name of a recipe -> module and function that makes it."""
 
 
 def recipe(name: str) -> Pipeline:
@@ -24,5 +27,6 @@ def recipe(name: str) -> Pipeline:
             why=did_you_mean(name, RECIPES),
             fix="your own recipe is given as my.py:name, a run again as out/run.json",
         )
-    make: Callable[[], Pipeline] = getattr(import_module(RECIPES[name]), name)
+    module, _, function = RECIPES[name].partition(":")
+    make: Callable[[], Pipeline] = getattr(import_module(module), function)
     return make()

@@ -10,6 +10,7 @@ from typing import Any
 from tokenmill.core.accounting import StageCount
 from tokenmill.core.errors import ConfigError
 from tokenmill.io.runfolder import RunFolder
+from tokenmill.report.overlap import Overlap
 
 PHASE_JOINTS = frozenset({"read_phase", "write_phase"})
 """Stages that only carry documents from one phase to the next; they are no rows of the funnel."""
@@ -23,6 +24,8 @@ class Funnel:
     stages: list[StageCount] = field(default_factory=list)
     shards_done: int = 0
     shards: int = 0
+    overlap: Overlap | None = None
+    """How rules overlap; only in annotate mode."""
 
     @property
     def records(self) -> int:
@@ -70,6 +73,9 @@ def fold(folder: RunFolder) -> Funnel:
         done = 0
         for _, manifest in folder.manifests(phase["directory"]):
             done += 1
+            if "overlap" in manifest:
+                funnel.overlap = funnel.overlap or Overlap()
+                funnel.overlap.add(manifest["overlap"])
             for entry in manifest["stages"]:
                 count = StageCount.from_json(entry)
                 if count.stage not in PHASE_JOINTS:

@@ -1,5 +1,5 @@
-"""Measurements of a text: signals, repetition kernels, sentences, language. No I/O beyond model files."""
+"""Measuring text: words, sentences, signals, repetition, language, personal data."""
 
-from tokenmill.text import signals_fineweb, signals_gopher, signals_repetition
+from tokenmill.text import measure, signals
 
-__all__ = ["signals_fineweb", "signals_gopher", "signals_repetition"]
+__all__ = ["measure", "signals"]

@@ -1,0 +1,19 @@
+"""`tokenmill refilter`: other thresholds on the stored signals of an annotated run."""
+
+from __future__ import annotations
+
+from tokenmill.cli.recipes import import_stages
+from tokenmill.cli.run import RunRequest, run_spec
+from tokenmill.core.errors import ConfigError
+from tokenmill.core.settings import parse_assignment
+from tokenmill.executors.refilter import refilter_spec
+
+
+def refilter_run(run: str, output: str, settings: tuple[str, ...], workers: int) -> int:
+    """Filter, write the report, tell the user; returns the exit code."""
+    if run.rstrip("/") == output.rstrip("/"):
+        raise ConfigError("the output is the run itself", fix="choose another --output")
+    import_stages()
+    spec = refilter_spec(run, [parse_assignment(text) for text in settings])
+    request = RunRequest(recipe=spec.plan.pipeline.name, input=None, output=output, settings=settings, workers=workers)
+    return run_spec(request, spec)

@@ -1,0 +1,75 @@
+"""What stages give back, checked before it is believed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from tokenmill.core.doc import Doc
+from tokenmill.core.errors import ConfigError
+from tokenmill.core.stage import Annotate, Filter, Stage
+
+
+def check_values(label: str, changes: Mapping[str, Any], types: Mapping[str, pa.DataType]) -> None:
+    """Refuse columns that nobody declared (the author's error) and values that do not fit (the document's)."""
+    unknown = changes.keys() - types.keys()
+    if unknown:
+        raise ConfigError(
+            f"{label} sets {sorted(unknown)}, which it does not declare",
+            fix="declare the columns with their types in `adds`",
+        )
+    for name, value in changes.items():
+        if isinstance(value, str) and types[name] == pa.string():
+            value.encode()  # a lone surrogate fits no column
+        else:
+            pa.scalar(value, types[name])
+
+
+def wrong_outcome(stage: Stage, label: str, outcome: object) -> ConfigError:
+    """What a stage may return, for an author who returned something else."""
+    if isinstance(stage, Filter):
+        wanted = "None to keep the document, or the reason to drop it as a string that is not empty"
+    else:
+        wanted = "a mapping of column values, or a Drop"
+    return ConfigError(f"{label} returned {outcome!r} ({type(outcome).__name__})", fix=f"return {wanted}")
+
+
+def annotated(stage: Annotate, batch: pa.RecordBatch) -> dict[str, pa.Array]:
+    """The columns that the stage adds to a batch, checked: each declared one, one value per row."""
+    added = stage.annotate(batch)
+    declared = stage.columns_added()
+    if set(added) != set(declared) or any(len(array) != batch.num_rows for array in added.values()):
+        raise ConfigError(
+            f"{stage.name} returned columns { ({k: len(v) for k, v in added.items()}) } for {batch.num_rows} rows",
+            why=f"it declares {list(declared)} and must leave rows as they are",
+            fix="an Annotate stage returns one array per declared column, as long as the batch",
+        )
+    return {name: array.cast(declared[name]) for name, array in added.items()}
+
+
+def identity(doc: Doc) -> dict[str, Any]:
+    return {
+        name: doc[name] if name in doc else None
+        for name in ("doc_id", "id", "url", "file_path", "warc_offset", "warc_length")
+    }
+
+
+def clean(text: str) -> str:
+    """Text that any Arrow string can hold."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "")
+
+
+def checked_columns(
+    label: str, changed: Mapping[str, pa.Array], types: Mapping[str, pa.DataType], rows: int
+) -> dict[str, pa.Array]:
+    """What a stage made of a whole batch: known columns, one value per row."""
+    unknown = changed.keys() - types.keys()
+    if unknown or any(len(array) != rows for array in changed.values()):
+        raise ConfigError(
+            f"{label} returned columns { ({k: len(v) for k, v in changed.items()}) }",
+            why=f"{rows} rows were given, and {sorted(unknown)} are not declared in `adds`",
+            fix="give one array per changed column, as long as the batch",
+        )
+    return {name: array.cast(types[name]) for name, array in changed.items()}

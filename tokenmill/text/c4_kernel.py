@@ -1,0 +1,225 @@
+"""Kernel of `tokenmill.filters.c4.C4Lines`: lines removed as C4 does, and what was met meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tokenmill.core.segment import CHARACTERS
+from tokenmill.text.compiled import entry, inner
+from tokenmill.text.lines_kernel import phrase_at
+from tokenmill.text.tables import BREAK, DECIMAL, SPACE
+from tokenmill.text.tokens_kernel import decode, look_up, tokens_between
+from tokenmill.text.words_kernel import count_sentences, cut_characters, word_unit
+
+CITATIONS, TERMINAL, JAVASCRIPT, POLICIES = 1, 2, 4, 8
+"""Bits of the rules that are on."""
+
+_NEWLINE, _RETURN, _DOT, _OPEN, _CLOSE, _CURLY = map(ord, "\n\r.[]{")
+_EDIT = np.array([ord(char) for char in "edit]"], np.int32)
+_NEEDED = np.array([ord(char) for char in "citation needed]"], np.int32)
+
+
+@inner
+def _literal(t: Any, i: int, e: int, literal: Any) -> bool:
+    if i + len(literal) > e:
+        return False
+    for k in range(len(literal)):
+        if t[i + k] != literal[k]:
+            return False
+    return True
+
+
+@inner
+def _citation(t: Any, f: Any, i: int, e: int) -> int:
+    """Length of the citation mark that begins at t[i], 0 if none does."""
+    j = i + 1
+    while j < e and f[j] & DECIMAL:
+        j += 1
+    if j < e and t[j] == _CLOSE:
+        return j + 1 - i
+    if _literal(t, i + 1, e, _EDIT):
+        return 1 + len(_EDIT)
+    return 1 + len(_NEEDED) if _literal(t, i + 1, e, _NEEDED) else 0
+
+
+@inner
+def _words(f: Any, s: int, e: int) -> tuple[int, int]:
+    """Pieces between white space, and the length of the longest."""
+    count = longest = length = 0
+    for i in range(s, e):
+        if f[i] & SPACE:
+            length = 0
+        else:
+            count += length == 0
+            length += 1
+            longest = max(longest, length)
+    return count, longest
+
+
+@inner
+def _ends_well(t: Any, s: int, e: int) -> bool:
+    """Whether a line ends in a mark that ends sentences, and not in three dots."""
+    if e == s:
+        return False
+    last = t[e - 1]
+    if not (last == 46 or last == 63 or last == 33 or last == 34 or last == 39):
+        return False
+    return not (last == _DOT and e - s >= 3 and t[e - 2] == _DOT and t[e - 3] == _DOT)
+
+
+@inner
+def _phrases(t: Any, s: int, e: int, phrases: Any) -> tuple[bool, bool, bool, bool]:
+    """Whether a line has placeholder text, "javascript", a policy phrase, a curly bracket."""
+    lorem = script = policy = curly = False
+    for i in range(s, e):
+        curly = curly or t[i] == _CURLY
+        number = phrase_at(t, i, e, phrases)
+        if number == 0:
+            lorem = True
+        elif number == 1:
+            script = True
+        elif number > 1:
+            policy = True
+    return lorem, script, policy, curly
+
+
+@inner
+def _clean(t: Any, f: Any, s: int, e: int, citations: bool, out: Any, out_f: Any, at: int) -> int:
+    """Copy a line to out[at:] without citation marks; where it ends there."""
+    i = s
+    while i < e:
+        if citations and t[i] == _OPEN:
+            length = _citation(t, f, i, e)
+            if length:
+                i += length
+                continue
+        out[at] = t[i]
+        out_f[at] = f[i]
+        at += 1
+        i += 1
+    return at
+
+
+@inner
+def _scan(
+    t: Any, f: Any, n: int, bits: int, max_length: int, min_words: int, tables: Any, out: Any, out_f: Any, row: Any
+) -> int:
+    """The lines that stay into `out`, joined by newlines; their length. Counts into `row` (see `C4Lines.adds`)."""
+    unit = word_unit(f, n)
+    starts = np.empty(n + 2, np.int32)
+    ends = np.empty(n + 2, np.int32)
+    cut_starts = np.empty(n + 2 if unit == CHARACTERS else 0, np.int32)
+    cut_ends = np.empty(n + 2 if unit == CHARACTERS else 0, np.int32)
+    at = kept = 0
+    start = 0
+    while start < n:
+        end = start
+        while end < n and f[end] & BREAK == 0:
+            end += 1
+        s, e = start, end
+        start = end + (2 if end + 1 < n and t[end] == _RETURN and t[end + 1] == _NEWLINE else 1)
+        while s < e and f[s] & SPACE:
+            s += 1
+        while e > s and f[e - 1] & SPACE:
+            e -= 1
+        count, longest = _words(f, s, e)
+        if max_length >= 0 and longest > max_length:
+            continue
+        begin = at + (kept > 0)
+        stop = _clean(t, f, s, e, bits & CITATIONS != 0, out, out_f, begin)
+        if bits & TERMINAL and not _ends_well(out, begin, stop):
+            continue
+        if count < min_words:
+            continue
+        lorem, script, policy, curly = _phrases(out, begin, stop, tables.phrases)
+        row[1] += lorem
+        if script and bits & JAVASCRIPT:
+            continue
+        if curly:
+            row[2] += 1
+            row[3] |= row[1] == 0
+        if policy and bits & POLICIES:
+            continue
+        tokens = tokens_between(out, out_f, begin, stop, starts, ends, 0, tables)
+        if unit == CHARACTERS:
+            tokens = cut_characters(out_f, starts, ends, 0, tokens, cut_starts, cut_ends, 0)
+            row[0] += count_sentences(out, out_f, cut_starts, cut_ends, 0, tokens)
+        else:
+            row[0] += count_sentences(out, out_f, starts, ends, 0, tokens)
+        if kept:
+            out[at] = _NEWLINE
+            out_f[at] = SPACE | BREAK
+        kept += 1
+        at = stop
+    return at
+
+
+@inner
+def _encode(t: Any, s: int, e: int, data: Any, at: int) -> int:
+    """Code points t[s:e] as UTF-8 into data[at:]; where it ends."""
+    for i in range(s, e):
+        c = t[i]
+        if c < 0x80:
+            data[at] = c
+            at += 1
+        elif c < 0x800:
+            data[at] = 0xC0 | c >> 6
+            data[at + 1] = 0x80 | c & 0x3F
+            at += 2
+        elif c < 0x10000:
+            data[at] = 0xE0 | c >> 12
+            data[at + 1] = 0x80 | c >> 6 & 0x3F
+            data[at + 2] = 0x80 | c & 0x3F
+            at += 3
+        else:
+            data[at] = 0xF0 | c >> 18
+            data[at + 1] = 0x80 | c >> 12 & 0x3F
+            data[at + 2] = 0x80 | c >> 6 & 0x3F
+            data[at + 3] = 0x80 | c & 0x3F
+            at += 4
+    return at
+
+
+def _make(digest: str) -> Callable[..., Any]:
+    def lines_batch(data: Any, offsets: Any, bits: int, max_length: int, min_words: int, tables: Any) -> Any:
+        """UTF-8 of the texts that are left, where each begins in it, and four counts per text.
+
+        max_length: longest word of a line that stays; -1 for any.
+        """
+        assert digest
+        count = len(offsets) - 1
+        counts = np.zeros((count, 4), np.int64)
+        places = np.zeros(count + 1, np.int64)
+        longest = 0
+        for i in range(count):
+            longest = max(longest, offsets[i + 1] - offsets[i])
+        t = np.empty(longest, np.int32)
+        f = np.empty(longest, np.uint32)
+        out = np.empty(longest + 2, np.int32)
+        out_f = np.empty(longest + 2, np.uint32)
+        written = np.empty(offsets[count] - offsets[0] + 16, np.uint8)
+        at = 0
+        for i in range(count):
+            n = decode(data, offsets[i], offsets[i + 1], t)
+            look_up(t, n, tables.pages, tables.flags, f)
+            stop = _scan(t, f, n, bits, max_length, min_words, tables, out, out_f, counts[i])
+            first = 0
+            while first < stop and out_f[first] & SPACE:
+                first += 1
+            while stop > first and out_f[stop - 1] & SPACE:
+                stop -= 1
+            if at + 4 * (stop - first) > len(written):  # bytes that were no UTF-8 have become longer
+                more = np.empty(2 * len(written) + 4 * (stop - first), np.uint8)
+                more[:at] = written[:at]
+                written = more
+            at = _encode(out, first, stop, written, at)
+            places[i + 1] = at
+        return written[:at], places, counts
+
+    return lines_batch
+
+
+lines_batch = entry(_make)

@@ -1,0 +1,42 @@
+"""Compiling kernels: numba, cached on disk, and compiled again when any kernel's source changes.
+
+Numba notices a change in the file of a function, not in the files of the functions that it calls. The digest of
+all kernel sources is therefore part of the functions that are called from Python.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numba
+
+
+def inner(function: Callable[..., Any]) -> Any:
+    """A function that only kernels call."""
+    return numba.njit(nogil=True)(function)
+
+
+def entry(make: Callable[[str], Callable[..., Any]]) -> Callable[..., Any]:
+    """The kernel that `make(digest of the sources)` returns, to be called from Python.
+
+    `make` must use the digest inside the function that it returns; so it becomes part of the cache's key.
+    """
+    function = make(_sources_digest())
+    kernel: Callable[..., Any]
+    try:
+        kernel = numba.njit(nogil=True, cache=True)(function)
+    except RuntimeError:  # neither the package's folder nor the user's cache can be written
+        kernel = numba.njit(nogil=True)(function)
+    return kernel
+
+
+@cache
+def _sources_digest() -> str:
+    digest = hashlib.sha256(numba.__version__.encode())
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()

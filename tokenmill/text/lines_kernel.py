@@ -1,0 +1,260 @@
+"""Kernels: characters and lines of a text.
+
+Each function fills one row of measurements in the order in which `tokenmill.text.signals` lists them. `t` are the
+code points of the text, `f` their flags, `n` their number.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tokenmill.text.compiled import inner
+from tokenmill.text.repetition import duplicates
+from tokenmill.text.tables import (
+    ALPHA,
+    BREAK,
+    BROKEN,
+    DICTIONARY,
+    DIGIT,
+    IDEOGRAPH,
+    KATAKANA,
+    PUNCT,
+    SENTENCE_END,
+    SPACE,
+    SYMBOL,
+    UPPER,
+)
+
+SHORT_LINE = 30
+"""Most characters of a short line (FineWeb)."""
+
+_NEWLINE, _RETURN, _DOT, _HYPHEN, _ELLIPSIS, _BULLET = map(ord, "\n\r.-…•")
+_OPEN_CURLY, _CLOSE_CURLY = map(ord, "{}")
+_KELVIN = 0x212A
+"""The only character outside ASCII whose lower case is an ASCII letter (k)."""
+
+
+@inner
+def share(part: float, whole: float) -> float:
+    return part / whole if whole > 0 else 0.0
+
+
+@inner
+def lower(code: int) -> int:
+    if 65 <= code <= 90:
+        return code + 32
+    return 107 if code == _KELVIN else code
+
+
+@inner
+def phrase_at(t: Any, i: int, stop: int, phrases: Any) -> int:
+    """Number of the first phrase that begins at `i` and ends before `stop`, whatever its case; -1 for none."""
+    c = lower(t[i])
+    if not (c == 99 or c == 106 or c == 108 or c == 112 or c == 116 or c == 117):  # first letters of all phrases
+        return -1
+    for number in range(len(phrases)):
+        k = 0
+        while k < phrases.shape[1] and phrases[number, k] and i + k < stop and lower(t[i + k]) == phrases[number, k]:
+            k += 1
+        if k == phrases.shape[1] or phrases[number, k] == 0:
+            return number
+    return -1
+
+
+@inner
+def character_statistics(t: Any, f: Any, n: int, n_bytes: int, row: Any) -> None:
+    """The family `CHARACTERS`."""
+    letters = upper = digits = punctuation = symbols = spaces = ascii_ = broken = curly = unspaced = 0
+    for i in range(n):
+        flag = f[i]
+        ascii_ += t[i] < 128
+        curly += t[i] == _OPEN_CURLY or t[i] == _CLOSE_CURLY
+        letters += flag & ALPHA != 0
+        upper += flag & (ALPHA | UPPER) == ALPHA | UPPER
+        digits += flag & DIGIT != 0
+        punctuation += flag & PUNCT != 0
+        symbols += flag & SYMBOL != 0
+        spaces += flag & SPACE != 0
+        broken += flag & BROKEN != 0
+        unspaced += flag & ALPHA != 0 and flag & (IDEOGRAPH | KATAKANA | DICTIONARY) != 0
+    row[0] = n
+    row[1] = n_bytes
+    row[2] = share(letters, n)
+    row[3] = share(upper, letters)
+    row[4] = share(digits, n)
+    row[5] = share(punctuation, n)
+    row[6] = share(symbols, n)
+    row[7] = share(spaces, n)
+    row[8] = share(n - ascii_, n)
+    row[9] = share(broken, n)
+    row[10] = share(curly, n)
+    row[11] = share(unspaced, letters)
+    row[12] = n
+
+
+@inner
+def _lines_by_any_break(t: Any, f: Any, n: int) -> tuple[int, int, int]:
+    """Lines as `str.splitlines` cuts them, those that begin with a bullet, those that end with an ellipsis."""
+    lines = bullets = ellipses = 0
+    start = 0
+    while start < n:
+        end = start
+        while end < n and f[end] & BREAK == 0:
+            end += 1
+        first, last = start, end - 1
+        while first < end and f[first] & SPACE:
+            first += 1
+        while last >= first and f[last] & SPACE:
+            last -= 1
+        lines += 1
+        if first <= last:
+            bullets += t[first] == _BULLET or t[first] == _HYPHEN
+            ellipses += t[last] == _ELLIPSIS or (
+                last - 2 >= first and t[last] == _DOT and t[last - 1] == _DOT and t[last - 2] == _DOT
+            )
+        start = end + (2 if end + 1 < n and t[end] == _RETURN and t[end + 1] == _NEWLINE else 1)
+    return lines, bullets, ellipses
+
+
+@inner
+def _phrases(t: Any, start: int, end: int, phrases: Any) -> tuple[int, bool, bool]:
+    """Times "lorem ipsum" stands in a line, whether "javascript" does, whether a policy phrase does."""
+    lorem = 0
+    javascript = policy = False
+    i = start
+    while i < end:
+        number = phrase_at(t, i, end, phrases)
+        if number == 0:
+            lorem += 1
+            i += 10
+        elif number == 1:
+            javascript = True
+        elif number > 1:
+            policy = True
+        i += 1
+    return lorem, javascript, policy
+
+
+@inner
+def line_statistics(t: Any, f: Any, n: int, prefix: Any, powers: Any, phrases: Any, row: Any) -> None:
+    """The family `LINES`."""
+    count, bullets, ellipses = _lines_by_any_break(t, f, n)
+    row[0] = share(bullets, count)
+    row[1] = share(ellipses, count)
+    newlines = 0
+    for i in range(n):
+        newlines += t[i] == _NEWLINE
+    starts = np.empty(newlines + 1, np.int32)
+    ends = np.empty(newlines + 1, np.int32)
+    kept = _full_lines(t, f, n, phrases, starts, ends, row)
+    dup_chars = duplicates(t, starts, ends, kept, prefix, powers)[1]
+    row[6] = share(dup_chars, n - newlines)
+    # Lines between runs of newlines (Gopher's repetition rules).
+    kept = 0
+    start = 0
+    for i in range(n + 1):
+        if i == n or t[i] == _NEWLINE:
+            if i == n or i == 0 or t[i - 1] != _NEWLINE:
+                starts[kept], ends[kept] = start, i
+                kept += 1
+            start = i + 1
+    dup, dup_chars = duplicates(t, starts, ends, kept, prefix, powers)
+    row[9] = share(dup, kept)
+    row[10] = share(dup_chars, n)
+    kept = _paragraphs(t, f, n, starts, ends)
+    dup, dup_chars = duplicates(t, starts, ends, kept, prefix, powers)
+    row[7] = share(dup, kept)
+    row[8] = share(dup_chars, n)
+    row[19] = kept
+
+
+@inner
+def _full_lines(t: Any, f: Any, n: int, phrases: Any, starts: Any, ends: Any, row: Any) -> int:
+    """Lines between newlines that are not blank: their places, and what they look like. Their number."""
+    kept = ended = short = terminal = uppercase = numeric = one_word = 0
+    lorem = scripts = policies = total = longest = 0
+    start = 0
+    while start <= n:
+        end = start
+        upper = digits = letters = pieces = 0
+        outside = True
+        while end < n and t[end] != _NEWLINE:
+            flag = f[end]
+            space = flag & SPACE != 0
+            pieces += outside and not space
+            outside = space
+            upper += flag & UPPER != 0
+            digits += flag & DIGIT != 0
+            letters += flag & ALPHA != 0
+            end += 1
+        if pieces:
+            starts[kept], ends[kept] = start, end
+            kept += 1
+            length = end - start
+            last = t[end - 1]
+            ended += f[end - 1] & SENTENCE_END != 0
+            terminal += last == 46 or last == 63 or last == 33 or last == 34 or last == 39
+            short += length <= SHORT_LINE
+            uppercase += 2 * upper > length
+            numeric += digits > 0 and letters == 0
+            one_word += pieces == 1
+            total += length
+            longest = max(longest, length)
+            found, javascript, policy = _phrases(t, start, end, phrases)
+            lorem += found
+            scripts += javascript
+            policies += policy
+        start = end + 1
+    row[2] = kept
+    row[3] = share(ended, kept)
+    row[4] = row[3] if ended else 1.0
+    row[5] = share(short, kept)
+    row[11] = share(terminal, kept)
+    row[12] = share(uppercase, kept)
+    row[13] = share(numeric, kept)
+    row[14] = share(one_word, kept)
+    row[15] = share(scripts, kept)
+    row[16] = share(policies, kept)
+    row[17] = lorem
+    row[18] = share(total, kept)
+    row[20] = longest
+    row[21] = _addresses(t, n)
+    return kept
+
+
+@inner
+def _addresses(t: Any, n: int) -> int:
+    """Times "http://" or "https://" stands in the text."""
+    found = 0
+    for i in range(4, n - 2):
+        if t[i] == 58 and t[i + 1] == 47 and t[i + 2] == 47:
+            j = i - 1
+            if t[j] == 115:
+                j -= 1
+            found += j >= 3 and t[j] == 112 and t[j - 1] == 116 and t[j - 2] == 116 and t[j - 3] == 104
+    return found
+
+
+@inner
+def _paragraphs(t: Any, f: Any, n: int, starts: Any, ends: Any) -> int:
+    """Pieces of the stripped text between runs of two or more newlines; their number, at least one."""
+    first, last = 0, n
+    while first < n and f[first] & SPACE:
+        first += 1
+    while last > first and f[last - 1] & SPACE:
+        last -= 1
+    kept = 0
+    start = i = first
+    while i < last:
+        if t[i] == _NEWLINE and i + 1 < last and t[i + 1] == _NEWLINE:
+            starts[kept], ends[kept] = start, i
+            kept += 1
+            while i < last and t[i] == _NEWLINE:
+                i += 1
+            start = i
+        else:
+            i += 1
+    starts[kept], ends[kept] = start, last
+    return kept + 1
