@@ -21,7 +21,7 @@ def _kernel() -> Callable[..., Any]:
             assert digest
             n = decode(data, 0, len(data), t)
             look_up(t, n, known.pages, known.flags, f)
-            return tokens_between(t, f, 0, n, starts, ends, 0, known)  # type: ignore[no-any-return]
+            return tokens_between(t, f, 0, n, starts, ends, 0, known.lexicon)  # type: ignore[no-any-return]
 
         return tokens
 

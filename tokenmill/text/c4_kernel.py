@@ -9,10 +9,10 @@ import numpy as np
 
 from tokenmill.core.segment import CHARACTERS
 from tokenmill.text.compiled import entry, inner
-from tokenmill.text.lines_kernel import phrase_at
+from tokenmill.text.lines_kernel import is_rare, phrase_around
 from tokenmill.text.tables import BREAK, DECIMAL, SPACE
 from tokenmill.text.tokens_kernel import decode, look_up, tokens_between
-from tokenmill.text.words_kernel import count_sentences, cut_characters, word_unit
+from tokenmill.text.words_kernel import count_sentences, cut_characters, line_sentences, word_unit
 
 CITATIONS, TERMINAL, JAVASCRIPT, POLICIES = 1, 2, 4, 8
 """Bits of the rules that are on."""
@@ -76,13 +76,11 @@ def _phrases(t: Any, s: int, e: int, phrases: Any) -> tuple[bool, bool, bool, bo
     lorem = script = policy = curly = False
     for i in range(s, e):
         curly = curly or t[i] == _CURLY
-        number = phrase_at(t, i, e, phrases)
-        if number == 0:
-            lorem = True
-        elif number == 1:
-            script = True
-        elif number > 1:
-            policy = True
+        if is_rare(t[i]):
+            number = phrase_around(t, i, s, e, phrases)
+            lorem = lorem or number == 0
+            script = script or number == 1
+            policy = policy or number > 1
     return lorem, script, policy, curly
 
 
@@ -143,12 +141,12 @@ def _scan(
             row[3] |= row[1] == 0
         if policy and bits & POLICIES:
             continue
-        tokens = tokens_between(out, out_f, begin, stop, starts, ends, 0, tables)
         if unit == CHARACTERS:
+            tokens = tokens_between(out, out_f, begin, stop, starts, ends, 0, tables.lexicon)
             tokens = cut_characters(out_f, starts, ends, 0, tokens, cut_starts, cut_ends, 0)
             row[0] += count_sentences(out, out_f, cut_starts, cut_ends, 0, tokens)
         else:
-            row[0] += count_sentences(out, out_f, starts, ends, 0, tokens)
+            row[0] += line_sentences(out, out_f, begin, stop, starts, ends, tables.lexicon)
         if kept:
             out[at] = _NEWLINE
             out_f[at] = SPACE | BREAK

@@ -34,6 +34,7 @@ _NEWLINE, _RETURN, _DOT, _HYPHEN, _ELLIPSIS, _BULLET = map(ord, "\n\r.-…•")
 _OPEN_CURLY, _CLOSE_CURLY = map(ord, "{}")
 _KELVIN = 0x212A
 """The only character outside ASCII whose lower case is an ASCII letter (k)."""
+_RARE = sum(1 << (ord(letter) - 97) for letter in "jvfpk")
 
 
 @inner
@@ -49,18 +50,52 @@ def lower(code: int) -> int:
 
 
 @inner
-def phrase_at(t: Any, i: int, stop: int, phrases: Any) -> int:
-    """Number of the first phrase that begins at `i` and ends before `stop`, whatever its case; -1 for none."""
-    c = lower(t[i])
-    if not (c == 99 or c == 106 or c == 108 or c == 112 or c == 116 or c == 117):  # first letters of all phrases
-        return -1
-    for number in range(len(phrases)):
-        k = 0
-        while k < phrases.shape[1] and phrases[number, k] and i + k < stop and lower(t[i + k]) == phrases[number, k]:
-            k += 1
-        if k == phrases.shape[1] or phrases[number, k] == 0:
-            return number
+def _is_phrase(t: Any, start: int, low: int, high: int, phrases: Any, number: int) -> bool:
+    """Whether a phrase begins at `start` and lies in t[low:high], whatever its case."""
+    if start < low:
+        return False
+    k = 0
+    while k < phrases.shape[1] and phrases[number, k]:
+        if start + k >= high or lower(t[start + k]) != phrases[number, k]:
+            return False
+        k += 1
+    return True
+
+
+@inner
+def phrase_around(t: Any, i: int, low: int, high: int, phrases: Any) -> int:
+    """Number of the phrase in t[low:high] whose rarest letter is t[i], -1 for none.
+
+    Every phrase is looked for from one letter of its own: j, f, v, p, k are 6 % of English letters, first letters
+    would be 25 %.
+    """
+    c = t[i] | 32
+    if c == 106:  # j
+        return 1 if _is_phrase(t, i, low, high, phrases, 1) else -1
+    if c == 118:  # v
+        return 3 if _is_phrase(t, i - 3, low, high, phrases, 3) else -1
+    if c == 102:  # f
+        return 2 if _is_phrase(t, i - 7, low, high, phrases, 2) else -1
+    if c == 112:  # p
+        return 0 if _is_phrase(t, i - 7, low, high, phrases, 0) else -1
+    if c == 107 or t[i] == _KELVIN:
+        if _is_phrase(t, i - 3, low, high, phrases, 4):
+            return 4
+        if _is_phrase(t, i - 8, low, high, phrases, 5):
+            return 5
+        if _is_phrase(t, i - 10, low, high, phrases, 6):
+            return 6
+        return 7 if _is_phrase(t, i - 7, low, high, phrases, 7) else -1
     return -1
+
+
+@inner
+def is_rare(code: int) -> bool:
+    """Whether `phrase_around` has something to look for."""
+    letter = code | 32
+    if 97 <= letter <= 122:
+        return (_RARE >> (letter - 97)) & 1 != 0
+    return code == _KELVIN
 
 
 @inner
@@ -123,17 +158,12 @@ def _phrases(t: Any, start: int, end: int, phrases: Any) -> tuple[int, bool, boo
     """Times "lorem ipsum" stands in a line, whether "javascript" does, whether a policy phrase does."""
     lorem = 0
     javascript = policy = False
-    i = start
-    while i < end:
-        number = phrase_at(t, i, end, phrases)
-        if number == 0:
-            lorem += 1
-            i += 10
-        elif number == 1:
-            javascript = True
-        elif number > 1:
-            policy = True
-        i += 1
+    for i in range(start, end):
+        if is_rare(t[i]):
+            number = phrase_around(t, i, start, end, phrases)
+            lorem += number == 0
+            javascript = javascript or number == 1
+            policy = policy or number > 1
     return lorem, javascript, policy
 
 

@@ -24,6 +24,7 @@ from tokenmill.text.signals import (
     LANGUAGE_SIGNALS,
     LINES_AT,
     NAMES,
+    NEWLINE_RATIO_AT,
     NGRAMS_AT,
     WORDS_AT,
 )
@@ -33,7 +34,7 @@ GOPHER_STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
 
 _STOP_WORDS = Path(__file__).with_name("stop_words.yaml")
 _FAMILIES = ((LINES_AT, WORDS_AT, 1), (WORDS_AT, LANGUAGE_AT, 2), (NGRAMS_AT, len(NAMES) - 1, 4))
-_LANGUAGE_FAMILY = 8
+_LANGUAGE_FAMILY, _TOKENS = 8, 16
 _EMPTY = np.zeros(0, np.int64)
 _NO_BYTES = np.zeros(0, np.uint8)
 _NO_BYTES.setflags(write=False)  # as Arrow's buffers: another type would be compiled for once more
@@ -157,6 +158,9 @@ def _families_of(names: Sequence[str]) -> int:
     families = 0
     for name in names:
         at = NAMES.index(name)
+        if at == NEWLINE_RATIO_AT:
+            families |= _TOKENS
+            continue
         families |= _LANGUAGE_FAMILY if name in LANGUAGE_SIGNALS else 0
         for first, last, bit in _FAMILIES:
             families |= bit if first <= at < last else 0

@@ -10,13 +10,21 @@ import numpy as np
 from tokenmill.core.segment import CHARACTERS, SPACED, UNKNOWN
 from tokenmill.text.compiled import entry, inner
 from tokenmill.text.lines_kernel import character_statistics, line_statistics, share
-from tokenmill.text.repetition import duplicate_ngrams, top_ngrams
-from tokenmill.text.signals import CHARACTERS_AT, LANGUAGE_AT, LINES_AT, NGRAMS_AT, WIDTH, WORDS_AT
+from tokenmill.text.repetition import duplicate_ngrams, number_words, top_ngrams
+from tokenmill.text.signals import (
+    CHARACTERS_AT,
+    LANGUAGE_AT,
+    LINES_AT,
+    NEWLINE_RATIO_AT,
+    NGRAMS_AT,
+    WIDTH,
+    WORDS_AT,
+)
 from tokenmill.text.tables import HASH_BASE
 from tokenmill.text.tokens_kernel import decode, look_up, tokens_between
-from tokenmill.text.words_kernel import cut_characters, number_words, stop_words, word_statistics, word_unit
+from tokenmill.text.words_kernel import cut_characters, stop_words, word_statistics, word_unit
 
-LINES, WORDS, NGRAMS, LANGUAGE = 1, 2, 4, 8
+LINES, WORDS, NGRAMS, LANGUAGE, TOKENS = 1, 2, 4, 8, 16
 """Bits of the families to measure; characters are always measured."""
 
 
@@ -38,6 +46,14 @@ def power_table(n: int) -> Any:
     for i in range(n):
         powers[i + 1] = powers[i] * HASH_BASE
     return powers
+
+
+@inner
+def _newlines(t: Any, n: int) -> int:
+    found = 0
+    for i in range(n):
+        found += t[i] == 10
+    return found
 
 
 @inner
@@ -152,7 +168,7 @@ def _make(digest: str) -> Callable[..., Any]:
             prefix_hashes(t, n, prefix)
             if families & LINES:
                 line_statistics(t, f, n, prefix, powers, tables.phrases, row[LINES_AT:WORDS_AT])
-            if families & (WORDS | NGRAMS | LANGUAGE) == 0:
+            if families & (WORDS | NGRAMS | LANGUAGE | TOKENS) == 0:
                 continue
             given = len(span_bounds) > 0
             unit = SPACED if given else word_unit(f, n)
@@ -163,13 +179,17 @@ def _make(digest: str) -> Callable[..., Any]:
                 word_starts = spans[span_bounds[i] : span_bounds[i + 1], 0].copy()
                 word_ends = spans[span_bounds[i] : span_bounds[i + 1], 1].copy()
             else:
-                words = tokens_between(t, f, 0, n, starts, ends, 0, tables)
+                words = tokens_between(t, f, 0, n, starts, ends, 0, tables.lexicon)
                 word_starts, word_ends = starts[:words], ends[:words]
                 if unit == CHARACTERS:
                     cut_starts = np.empty(n + 1, np.int32)
                     cut_ends = np.empty(n + 1, np.int32)
                     words = cut_characters(f, starts, ends, 0, words, cut_starts, cut_ends, 0)
                     word_starts, word_ends = cut_starts[:words], cut_ends[:words]
+            if families & TOKENS:
+                row[NEWLINE_RATIO_AT] = share(_newlines(t, n), words)
+            if families & (WORDS | NGRAMS | LANGUAGE) == 0:
+                continue
             _measure_words(t, f, n, unit, word_starts, word_ends, prefix, powers, families, lists, languages[i], row)
         return out
 

@@ -23,46 +23,53 @@ DUPLICATE_SIZES = (5, 6, 7, 8, 9, 10)
 """Sizes of n-grams whose repetitions are measured (Gopher, table A1)."""
 
 
+_TAG = -1 << 32
+"""Upper half of a table's entry: bits of the key, so that most wrong entries are passed by without a look at them."""
+
+
 @inner
 def table_size(entries: int) -> int:
-    """A power of two of which at most half will be filled."""
-    size = 4
-    while size < 2 * entries:
+    """A power of two of which at most a quarter will be filled."""
+    size = 8
+    while size < 4 * entries:
         size *= 2
     return size
 
 
 @inner
 def slot_of(key: int, mask: int) -> int:
-    mixed = (key ^ (key >> 31)) * 0x1E3779B97F4A7C15
-    return (mixed ^ (mixed >> 32)) & mask
+    return ((key * 0x1E3779B97F4A7C15) >> 32) & mask
 
 
 @inner
 def top_ngrams(ids: Any, joined_starts: Any, spaces: int, found: Any) -> None:
     """Characters of the commonest 2-, 3- and 4-gram into found[0:3]; `spaces` between two joined words."""
     n_words = len(ids)
-    size = table_size(n_words)
-    mask = size - 1
-    slots = np.empty(size, np.int32)
+    mask = table_size(n_words) - 1
+    table = np.empty(mask + 1, np.int64)  # bits of the key, and the number of the n-gram
+    keys = np.empty(n_words, np.int64)
     grams = ids.copy()  # number of the n-gram that starts at each word
     first = np.empty(n_words, np.int32)  # where an n-gram of that number occurs first
-    keys = np.empty(n_words, np.int64)
     counts = np.empty(n_words, np.int32)
     for n in range(2, 5):
-        slots[:] = -1
+        table[:] = -1
         known = 0
         for i in range(n_words - n + 1):
             # Number of the (n-1)-gram and of the word after it: below n_words squared, so an exact key.
             key = np.int64(grams[i]) * n_words + ids[i + n - 1]
+            tag = (key << 32) & _TAG
             slot = slot_of(key, mask)
-            while slots[slot] >= 0 and keys[slots[slot]] != key:
+            gram = -1
+            while table[slot] != -1:
+                entry = table[slot]
+                if entry & _TAG == tag and keys[entry & 0x7FFFFFFF] == key:
+                    gram = entry & 0x7FFFFFFF
+                    break
                 slot = (slot + 1) & mask
-            gram = slots[slot]
             if gram < 0:
                 gram = known
                 known += 1
-                slots[slot] = gram
+                table[slot] = tag | gram
                 keys[gram] = key
                 first[gram] = i
                 counts[gram] = 0
@@ -81,10 +88,8 @@ def top_ngrams(ids: Any, joined_starts: Any, spaces: int, found: Any) -> None:
 @inner
 def duplicate_ngrams(joined: Any, joined_starts: Any, n_words: int, powers: Any, found: Any) -> None:
     """Characters in repeated 5- to 10-grams into found[0:6]. `joined`: the words without spaces."""
-    size = table_size(n_words)
-    mask = size - 1
-    slots = np.empty(size, np.int32)
-    keys = np.empty(n_words, np.int64)
+    mask = table_size(n_words) - 1
+    table = np.empty(mask + 1, np.int64)  # bits of the key, and the word at which the n-gram begins
     prefix = np.empty(n_words + 1, np.int64)  # hash of all characters before each word
     prefix[0] = 0
     value = np.int64(0)
@@ -93,7 +98,7 @@ def duplicate_ngrams(joined: Any, joined_starts: Any, n_words: int, powers: Any,
             value = value * HASH_BASE + joined[k] + 1
         prefix[i + 1] = value
     for n in range(5, 11):
-        slots[:] = -1
+        table[:] = -1
         repeated = 0
         i = 0
         while i < n_words - n + 1:
@@ -102,14 +107,11 @@ def duplicate_ngrams(joined: Any, joined_starts: Any, n_words: int, powers: Any,
             key = prefix[i + n] - prefix[i] * powers[length]
             slot = slot_of(key, mask)
             hit = False
-            while slots[slot] >= 0:
-                j = slots[slot]
-                other = joined_starts[j]
-                if keys[j] == key and joined_starts[j + n] - other == length:
-                    k = 0
-                    while k < length and joined[start + k] == joined[other + k]:
-                        k += 1
-                    hit = k == length
+            while table[slot] != -1:
+                entry = table[slot]
+                if entry & _TAG == key & _TAG:
+                    other = entry & 0x7FFFFFFF
+                    hit = _same(joined, start, length, joined_starts[other], joined_starts[other + n])
                     if hit:
                         break
                 slot = (slot + 1) & mask
@@ -117,36 +119,72 @@ def duplicate_ngrams(joined: Any, joined_starts: Any, n_words: int, powers: Any,
                 repeated += length
                 i += n
             else:
-                slots[slot] = i
-                keys[i] = key
+                table[slot] = (key & _TAG) | i
                 i += 1
         found[n - 5] = repeated
+
+
+@inner
+def _same(t: Any, start: int, length: int, other: int, other_end: int) -> bool:
+    """Whether t[start:start + length] equals t[other:other_end]."""
+    if other_end - other != length:
+        return False
+    for k in range(length):
+        if t[start + k] != t[other + k]:
+            return False
+    return True
 
 
 @inner
 def duplicates(t: Any, starts: Any, ends: Any, count: int, prefix: Any, powers: Any) -> tuple[int, int]:
     """How many of `count` pieces of a text occurred before among them, and how many characters these have."""
     mask = table_size(count) - 1
-    slots = np.full(mask + 1, -1, np.int32)
-    keys = np.empty(count, np.int64)
+    table = np.full(mask + 1, -1, np.int64)
     repeated = characters = 0
     for i in range(count):
         start, length = starts[i], ends[i] - starts[i]
         key = prefix[ends[i]] - prefix[start] * powers[length]
-        keys[i] = key
         slot = slot_of(key, mask)
         hit = False
-        while slots[slot] >= 0 and not hit:
-            j = slots[slot]
-            if keys[j] == key and ends[j] - starts[j] == length:
-                k = 0
-                while k < length and t[start + k] == t[starts[j] + k]:
-                    k += 1
-                hit = k == length
-            slot = slot if hit else (slot + 1) & mask
+        while table[slot] != -1:
+            entry = table[slot]
+            if entry & _TAG == key & _TAG:
+                other = entry & 0x7FFFFFFF
+                hit = _same(t, start, length, starts[other], ends[other])
+                if hit:
+                    break
+            slot = (slot + 1) & mask
         if hit:
             repeated += 1
             characters += length
         else:
-            slots[slot] = i
+            table[slot] = (key & _TAG) | i
     return repeated, characters
+
+
+@inner
+def number_words(t: Any, starts: Any, ends: Any, count: int, prefix: Any, powers: Any, ids: Any, first: Any) -> int:
+    """Number equal words: `ids[i]` for the i-th, `first[id]` where it occurs first. How many there are."""
+    mask = table_size(count) - 1
+    table = np.full(mask + 1, -1, np.int64)
+    known = 0
+    for i in range(count):
+        start, length = starts[i], ends[i] - starts[i]
+        key = prefix[ends[i]] - prefix[start] * powers[length]
+        slot = slot_of(key, mask)
+        number = -1
+        while table[slot] != -1:
+            entry = table[slot]
+            if entry & _TAG == key & _TAG:
+                other = first[entry & 0x7FFFFFFF]
+                if _same(t, start, length, starts[other], ends[other]):
+                    number = entry & 0x7FFFFFFF
+                    break
+            slot = (slot + 1) & mask
+        if number < 0:
+            number = known
+            table[slot] = (key & _TAG) | number
+            first[number] = i
+            known += 1
+        ids[i] = number
+    return known

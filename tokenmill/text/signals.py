@@ -230,6 +230,8 @@ WIDTH = NGRAMS_AT + len(_NGRAMS)
 _ALL = (*_CHARACTERS, *_LINES, *_WORDS, *_LANGUAGE, *_NGRAMS, *_COMPRESSION)
 NAMES = tuple(entry[0] for entry in _ALL)
 """All signals of this module, in the order of the kernel's columns."""
+NEWLINE_RATIO_AT = NAMES.index("fineweb_newline_ratio")
+"""The one of its family that needs no more than the number of tokens."""
 INTEGERS = frozenset(entry[0] for entry in _ALL if entry[1] is int)
 LANGUAGE_SIGNALS = tuple(entry[0] for entry in _LANGUAGE)
 """Signals that depend on the column `language`, too."""

@@ -53,6 +53,9 @@ DICTIONARY = 1 << 24
 BROKEN = 1 << 25
 """Control characters, private use, unassigned, and the replacement character."""
 
+KNOWN_MARK = 1 << 26
+"""Not alphanumeric, and part of an abbreviation or a contraction."""
+
 PAGE = 256
 KNOWN_LENGTH = 12
 """Longest abbreviation or contraction that is looked for. Characters."""
@@ -67,13 +70,8 @@ class Tables(NamedTuple):
 
     pages: npt.NDArray[np.int32]
     flags: npt.NDArray[np.uint32]
-    known_slots: npt.NDArray[np.int32]
-    known_keys: Ints
-    known_text: npt.NDArray[np.int32]
-    known_cuts: npt.NDArray[np.int32]
-    """Per known piece: length, and the ends of its first and second token."""
-    units: Ints
-    """Units after a number, each packed as `pack`, sorted."""
+    lexicon: Ints
+    """Abbreviations, contractions and units in one array, see `_lexicon`: kernels pass few arguments quickly."""
     phrases: npt.NDArray[np.int32]
     """Phrases in lower case, one per row, filled with zeros."""
 
@@ -88,7 +86,7 @@ PHRASES = (
     "use of cookies",
     "use cookies",
 )
-"""What C4 looks for in a line; all from the third on are `policies`."""
+"""What C4 looks for in a line; all from the third on are `policies`. `lines_kernel.phrase_around` knows their order."""
 
 
 def polynomial(text: str) -> int:
@@ -111,13 +109,11 @@ def pack(unit: str) -> int:
 def tables() -> Tables:
     """The tables, built on first use."""
     pages, flags = _levels(_flags())
-    keys, slots, text, cuts = _known_pieces()
-    units = np.array(sorted(map(pack, _units())), np.int64)
     longest = max(map(len, PHRASES))
     phrases = np.zeros((len(PHRASES), longest), np.int32)
     for row, phrase in enumerate(PHRASES):
         phrases[row, : len(phrase)] = list(map(ord, phrase))
-    return Tables(pages, flags, slots, keys, text, cuts, units, phrases)
+    return Tables(pages, flags, _lexicon(), phrases)
 
 
 def _flags() -> npt.NDArray[np.uint32]:
@@ -165,6 +161,7 @@ def _sets() -> tuple[tuple[Any, int], ...]:
         (PUNCTUATION, NO_WORD),
         (segment.CLOSING, CLOSING),
         (',;:!?)]"”', SIMPLE_END),
+        ({char for piece in (*segment.WHOLE, "'’") for char in piece if not char.isalnum()}, KNOWN_MARK),
     )
 
 
@@ -221,24 +218,30 @@ def _contractions() -> list[str]:
     return pieces
 
 
-def _known_pieces() -> tuple[Ints, npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+def _lexicon() -> Ints:
+    """Number of units, mask of the hash table, units, slots (place of a piece or -1), then the pieces.
+
+    A unit is packed (`pack`), units are sorted. A piece is its hash (`polynomial`), its length, the ends of its
+    first and of its second token (equal where it has one), and its characters.
+    """
+    units = sorted(map(pack, _units()))
     pieces = sorted({piece for piece in (*segment.WHOLE, *_contractions()) if len(piece) <= KNOWN_LENGTH})
     size = 1 << 13
-    slots = np.full(size, -1, np.int32)
-    keys = np.array([polynomial(piece) for piece in pieces], np.int64)
-    text = np.zeros((len(pieces), KNOWN_LENGTH), np.int32)
-    cuts = np.zeros((len(pieces), 3), np.int32)
-    for number, piece in enumerate(pieces):
+    slots = [-1] * size
+    rows: list[int] = []
+    start = 2 + len(units) + size
+    for piece in pieces:
         tokens = segment.known(piece)
         assert tokens is not None
-        text[number, : len(piece)] = list(map(ord, piece))
-        first = len(tokens[0])
-        cuts[number] = (len(piece), first, first + len(tokens[1]) if len(tokens) > 1 else first)
-        slot = int(keys[number]) & (size - 1)
+        key = polynomial(piece)
+        slot = key & (size - 1)
         while slots[slot] >= 0:
             slot = (slot + 1) & (size - 1)
-        slots[slot] = number
-    return keys, slots, text, cuts
+        slots[slot] = start + len(rows)
+        first = len(tokens[0])
+        second = first + len(tokens[1]) if len(tokens) > 1 else first
+        rows += [key, len(piece), first, second, *map(ord, piece)]
+    return np.array([len(units), size - 1, *units, *slots, *rows], np.int64)
 
 
 def _units() -> list[str]:

@@ -23,6 +23,7 @@ from tokenmill.text.tables import (
     HASH_BASE,
     INNER,
     KNOWN_LENGTH,
+    KNOWN_MARK,
     OPENING,
     PICTURE,
     SIMPLE_END,
@@ -95,24 +96,25 @@ def is_ascii_digit(code: int) -> bool:
 
 
 @inner
-def known_piece(t: Any, s: int, e: int, tables: Any) -> int:
-    """Number of the abbreviation or contraction that t[s:e] is, -1 if it is none."""
+def known_piece(t: Any, s: int, e: int, lexicon: Any) -> int:
+    """Place in the lexicon of the abbreviation or contraction that t[s:e] is, -1 if it is none."""
     if e - s > KNOWN_LENGTH:
         return -1
     key = 0
     for i in range(s, e):
         key = key * HASH_BASE + t[i] + 1
-    mask = len(tables.known_slots) - 1
+    slots = 2 + lexicon[0]
+    mask = lexicon[1]
     slot = key & mask
-    while tables.known_slots[slot] >= 0:
-        number = tables.known_slots[slot]
-        if tables.known_keys[number] == key and tables.known_cuts[number, 0] == e - s:
+    while lexicon[slots + slot] >= 0:
+        place = lexicon[slots + slot]
+        if lexicon[place] == key and lexicon[place + 1] == e - s:
             same = True
             for i in range(e - s):
-                if tables.known_text[number, i] != t[s + i]:
+                if lexicon[place + 4 + i] != t[s + i]:
                     same = False
             if same:
-                return number
+                return place
         slot = (slot + 1) & mask
     return -1
 
@@ -136,7 +138,7 @@ def _opening(t: Any, f: Any, s: int, e: int) -> int:
 
 
 @inner
-def _is_unit(t: Any, s: int, e: int, units: Any) -> bool:
+def _is_unit(t: Any, s: int, e: int, lexicon: Any) -> bool:
     """Whether t[s:e] is a unit of measurement."""
     if e - s > 4:
         return False
@@ -145,18 +147,18 @@ def _is_unit(t: Any, s: int, e: int, units: Any) -> bool:
         if t[i] > 0xFFFF:
             return False
         packed = packed << 16 | t[i]
-    low, high = 0, len(units)
+    low, high = 2, 2 + lexicon[0]
     while low < high:
         middle = (low + high) // 2
-        if units[middle] < packed:
+        if lexicon[middle] < packed:
             low = middle + 1
         else:
             high = middle
-    return low < len(units) and units[low] == packed
+    return low < 2 + lexicon[0] and lexicon[low] == packed
 
 
 @inner
-def _closing(t: Any, f: Any, s: int, e: int, units: Any) -> int:
+def _closing(t: Any, f: Any, s: int, e: int, lexicon: Any) -> int:
     """Length of the token that closes t[s:e], 0 if nothing is to be cut off."""
     last = t[e - 1]
     if f[e - 1] & CLOSING:
@@ -179,7 +181,7 @@ def _closing(t: Any, f: Any, s: int, e: int, units: Any) -> int:
         at -= 1
     if at < s or f[at] & DECIMAL == 0:
         return 0
-    return e - at - 1 if _is_unit(t, at + 1, e, units) else 0
+    return e - at - 1 if _is_unit(t, at + 1, e, lexicon) else 0
 
 
 @inner
@@ -307,18 +309,24 @@ def _inner_tokens(t: Any, f: Any, s: int, e: int, starts: Any, ends: Any, k: int
 
 
 @inner
-def split_piece(t: Any, f: Any, s: int, e: int, starts: Any, ends: Any, k: int, tables: Any) -> int:
+def split_piece(t: Any, f: Any, s: int, e: int, starts: Any, ends: Any, k: int, lexicon: Any) -> int:
     """Tokens of one piece without white space that is not only letters."""
-    if f[e - 1] & SIMPLE_END:  # a word and one mark: by far the commonest piece that is not a bare word
-        letters = np.uint32(ALPHA)
-        for i in range(s, e - 1):
-            letters &= f[i]
-        if letters and e - 1 > s:
-            starts[k], ends[k] = s, e - 1
-            starts[k + 1], ends[k + 1] = e - 1, e
-            return k + 2
-    known = known_piece(t, s, e, tables)
-    if known >= 0 and tables.known_cuts[known, 1] == e - s:
+    before_last = np.uint32(ALPHA | ALNUM)
+    marks = np.uint32(0)
+    for i in range(s, e - 1):
+        before_last &= f[i]
+        marks |= f[i]
+    marks = (marks | f[e - 1]) & KNOWN_MARK  # without one, the piece holds no abbreviation or contraction
+    if f[e - 1] & SIMPLE_END and before_last & ALPHA and e - 1 > s:
+        # a word and one mark: by far the commonest piece that is not a bare word
+        starts[k], ends[k] = s, e - 1
+        starts[k + 1], ends[k + 1] = e - 1, e
+        return k + 2
+    if before_last & ALNUM and f[e - 1] & DIGIT and f[e - 1] & ALNUM:  # a number, or letters with one
+        starts[k], ends[k] = s, e
+        return k + 1
+    known = known_piece(t, s, e, lexicon) if marks else -1
+    if known >= 0 and lexicon[known + 2] == e - s:
         starts[k], ends[k] = s, e
         return k + 1
     begin, end = s, e
@@ -327,7 +335,7 @@ def split_piece(t: Any, f: Any, s: int, e: int, starts: Any, ends: Any, k: int, 
             length = _opening(t, f, begin, end)
             if length == 0:
                 break
-            known = known_piece(t, begin, end, tables)
+            known = known_piece(t, begin, end, lexicon) if marks else -1
             if known >= 0:
                 break
             starts[k], ends[k] = begin, begin + length
@@ -336,29 +344,28 @@ def split_piece(t: Any, f: Any, s: int, e: int, starts: Any, ends: Any, k: int, 
     top = len(starts) - 1  # closing tokens wait at the end of the arrays
     waiting = 0
     while begin < end:
-        known = known_piece(t, begin, end, tables)
+        known = known_piece(t, begin, end, lexicon) if marks else -1
         if known >= 0:
             break
-        length = _closing(t, f, begin, end, tables.units)
+        length = _closing(t, f, begin, end, lexicon)
         if length == 0:
             break
         starts[top - waiting], ends[top - waiting] = end - length, end
         waiting += 1
         end -= length
-    if begin < end:
-        if known >= 0:
-            first = begin + tables.known_cuts[known, 1]
-            second = begin + tables.known_cuts[known, 2]
-            starts[k], ends[k] = begin, first
+    if begin < end and known >= 0:
+        first = begin + lexicon[known + 2]
+        second = begin + lexicon[known + 3]
+        starts[k], ends[k] = begin, first
+        k += 1
+        if second > first:
+            starts[k], ends[k] = first, second
             k += 1
-            if second > first:
-                starts[k], ends[k] = first, second
-                k += 1
-            if end > second:
-                starts[k], ends[k] = second, end
-                k += 1
-        else:
-            k = _inner_tokens(t, f, begin, end, starts, ends, k)
+        if end > second:
+            starts[k], ends[k] = second, end
+            k += 1
+    elif begin < end:
+        k = _inner_tokens(t, f, begin, end, starts, ends, k)
     while waiting > 0:
         waiting -= 1
         starts[k], ends[k] = starts[top - waiting], ends[top - waiting]
@@ -367,7 +374,7 @@ def split_piece(t: Any, f: Any, s: int, e: int, starts: Any, ends: Any, k: int, 
 
 
 @inner
-def tokens_between(t: Any, f: Any, s: int, e: int, starts: Any, ends: Any, k: int, tables: Any) -> int:
+def tokens_between(t: Any, f: Any, s: int, e: int, starts: Any, ends: Any, k: int, lexicon: Any) -> int:
     """Tokens of t[s:e], cut at white space first."""
     i = s
     while i < e:
@@ -384,5 +391,5 @@ def tokens_between(t: Any, f: Any, s: int, e: int, starts: Any, ends: Any, k: in
             starts[k], ends[k] = piece, i
             k += 1
         else:
-            k = split_piece(t, f, piece, i, starts, ends, k, tables)
+            k = split_piece(t, f, piece, i, starts, ends, k, lexicon)
     return k

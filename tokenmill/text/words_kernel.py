@@ -29,8 +29,9 @@ from tokenmill.text.tables import (
     SPACE,
     UPPER,
 )
+from tokenmill.text.tokens_kernel import split_piece
 
-_NEWLINE, _HASH, _DOT, _ELLIPSIS = map(ord, "\n#.…")
+_HASH, _DOT, _ELLIPSIS = map(ord, "#.…")
 
 
 @inner
@@ -76,38 +77,6 @@ def cut_characters(
 
 
 @inner
-def number_words(t: Any, starts: Any, ends: Any, count: int, prefix: Any, powers: Any, ids: Any, first: Any) -> int:
-    """Number equal words: `ids[i]` for the i-th, `first[id]` where it occurs first. How many there are."""
-    mask = table_size(count) - 1
-    slots = np.full(mask + 1, -1, np.int32)
-    keys = np.empty(count, np.int64)
-    known = 0
-    for i in range(count):
-        start, length = starts[i], ends[i] - starts[i]
-        key = prefix[ends[i]] - prefix[start] * powers[length]
-        slot = slot_of(key, mask)
-        while True:
-            number = slots[slot]
-            if number < 0:
-                slots[slot] = known
-                keys[known] = key
-                first[known] = i
-                ids[i] = known
-                known += 1
-                break
-            other = first[number]
-            if keys[number] == key and ends[other] - starts[other] == length:
-                k = 0
-                while k < length and t[start + k] == t[starts[other] + k]:
-                    k += 1
-                if k == length:
-                    ids[i] = number
-                    break
-            slot = (slot + 1) & mask
-    return known
-
-
-@inner
 def count_sentences(t: Any, f: Any, starts: Any, ends: Any, first: int, last: int) -> int:
     """Sentences of a line whose tokens are first to last (exclusive); 0 without tokens."""
     if first >= last:
@@ -125,6 +94,45 @@ def count_sentences(t: Any, f: Any, starts: Any, ends: Any, first: int, last: in
             if k < ends[i]:
                 sentences += 1
                 ended = False
+    return sentences
+
+
+@inner
+def line_sentences(t: Any, f: Any, s: int, e: int, starts: Any, ends: Any, lexicon: Any) -> int:
+    """`count_sentences` of the line t[s:e] in a text with spaces, cutting into tokens only where it matters."""
+    sentences = 0
+    ended = True
+    i = s
+    while i < e:
+        while i < e and f[i] & SPACE:
+            i += 1
+        if i >= e:
+            break
+        piece = i
+        all_of = any_of = np.uint32(0)
+        all_of = ~all_of
+        while i < e and f[i] & SPACE == 0:
+            all_of &= f[i]
+            any_of |= f[i]
+            i += 1
+        if sentences == 0:
+            sentences, ended = 1, False  # the first token begins one, whatever it is
+        if any_of & SENTENCE_END == 0:
+            if ended and all_of & PUNCT == 0:
+                sentences += 1
+                ended = False
+            continue
+        tokens = split_piece(t, f, piece, i, starts, ends, 0, lexicon)
+        for k in range(tokens):
+            first = starts[k]
+            if ends[k] - first == 1 and f[first] & SENTENCE_END:
+                ended = True
+            elif ended:
+                while first < ends[k] and f[first] & PUNCT:
+                    first += 1
+                if first < ends[k]:
+                    sentences += 1
+                    ended = False
     return sentences
 
 
@@ -147,13 +155,12 @@ def text_sentences(t: Any, f: Any, starts: Any, ends: Any, count: int) -> int:
 
 
 @inner
-def _marks(t: Any, f: Any, n: int) -> tuple[int, int, int, int]:
-    """Hash signs, ellipses, newlines, and the length of the longest piece between spaces."""
-    hashes = ellipses = newlines = longest = dots = piece = 0
+def _marks(t: Any, f: Any, n: int) -> tuple[int, int, int]:
+    """Hash signs, ellipses, and the length of the longest piece between spaces."""
+    hashes = ellipses = longest = dots = piece = 0
     for i in range(n):
         c = t[i]
         hashes += c == _HASH
-        newlines += c == _NEWLINE
         ellipses += c == _ELLIPSIS
         dots = dots + 1 if c == _DOT else 0
         if dots == 3:
@@ -161,7 +168,7 @@ def _marks(t: Any, f: Any, n: int) -> tuple[int, int, int, int]:
             dots = 0
         piece = 0 if f[i] & SPACE else piece + 1
         longest = max(longest, piece)
-    return hashes, ellipses, newlines, longest
+    return hashes, ellipses, longest
 
 
 @inner
@@ -195,10 +202,11 @@ def word_statistics(
             words += times
             word_chars += times * (e - s)
             distinct += 1
-            entropy += times * math.log(times)
+            if times > 1:
+                entropy += times * math.log(times)
             if letters > 1 and upper == letters:
                 capitals += times
-    hashes, ellipses, newlines, longest = _marks(t, f, n)
+    hashes, ellipses, longest = _marks(t, f, n)
     spaced = unit == SPACED
     sentences = text_sentences(t, f, starts, ends, count)
     row[0] = gopher
@@ -206,7 +214,6 @@ def word_statistics(
     row[2] = share(hashes, count)
     row[3] = share(ellipses, count)
     row[4] = share(with_letter, count)
-    row[6] = share(newlines, count)
     row[7] = words
     row[8] = share(distinct, words)
     row[9] = max(0.0, math.log(words) - entropy / words) if words else 0.0
