@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1] / "tokenmill"
 
-_STEPS = {"extract", "filters", "dedup", "classifiers", "rephrase", "tokens"}
+_STEPS = {"extract", "filters", "dedup", "classifiers", "rephrase", "tokens", "interop"}
 _RUNNERS = {"pipelines", "executors", "train", "report"}
 ALLOWED: dict[str, set[str]] = {
     "core": set(),
@@ -29,6 +29,7 @@ CONFINED = {
     "torch": {"classifiers", "rephrase", "train"},
     "transformers": {"classifiers", "rephrase", "train"},
     "ray": {"executors"},
+    "datatrove": {"interop"},
     "pandas": set(),
 }
 """Heavy library -> the only sub-packages that may import it."""

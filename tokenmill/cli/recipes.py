@@ -15,7 +15,7 @@ from tokenmill.core.errors import ConfigError
 from tokenmill.core.pipeline import Pipeline, load_file
 from tokenmill.core.settings import parse_assignment
 
-_STAGE_PACKAGES = ("io", "extract", "filters")
+_STAGE_PACKAGES = ("io", "text", "extract", "filters", "interop")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from tokenmill.cli.console import output_console
 from tokenmill.cli.recipes import import_stages
+from tokenmill.core.errors import ConfigError
 from tokenmill.core.settings import field_docs
 from tokenmill.core.signals import known_signals
 from tokenmill.core.stage import Filter, Stage, registered_stages, stage_class
@@ -19,7 +20,8 @@ def show_stages() -> None:
     table = Table()
     for name in ("stage", "kind", "what it does"):
         table.add_column(name, overflow="fold")
-    for name, cls in sorted(registered_stages().items(), key=lambda item: (kind_of(item[1]), item[0])):
+    found = {name: cls for name, cls in registered_stages().items() if not inspect.isabstract(cls)}
+    for name, cls in sorted(found.items(), key=lambda item: (kind_of(item[1]), item[0])):
         table.add_row(name, kind_of(cls), first_line(cls))
     output_console().print(table)
 
@@ -28,13 +30,15 @@ def show_stage(name: str) -> None:
     """Print one stage: documentation, columns, settings, and the table of its rules."""
     import_stages()
     cls = stage_class(name)
+    if inspect.isabstract(cls):
+        raise ConfigError(f"{name} is what other stages are made from", fix="tokenmill stages lists those that run")
     console = output_console()
     console.print(f"{name} ({kind_of(cls)}, version {cls.version})", style="bold", highlight=False)
     console.print(inspect.getdoc(cls) or "", highlight=False, markup=False)
     stage = cls()
-    if cls.reads:
-        console.print(f"reads: {', '.join(cls.reads)}", highlight=False)
-    if stage.columns_added():
+    if stage.reads:
+        console.print(f"reads: {', '.join(stage.reads)}", highlight=False)
+    if stage.columns_added() and not stage.measures():
         adds = ", ".join(f"{column} ({dtype})" for column, dtype in stage.columns_added().items())
         console.print(f"adds: {adds}", highlight=False)
     settings = Table(title="settings")
@@ -46,6 +50,20 @@ def show_stage(name: str) -> None:
         console.print(settings)
     if isinstance(stage, Filter) and stage.rules():
         console.print(_rules_table(stage))
+    if stage.measures():
+        console.print(_signals_table(stage))
+
+
+def _signals_table(stage: Stage) -> Table:
+    """What the stage measures, signal by signal."""
+    known = known_signals()
+    table = Table(title="signals")
+    for column in ("signal", "type", "unit", "meaning", "source"):
+        table.add_column(column, overflow="fold")
+    for name in stage.measures():
+        signal = known[name]
+        table.add_row(name, str(signal.dtype), signal.unit, signal.meaning, signal.source)
+    return table
 
 
 def _rules_table(stage: Filter) -> Table:

@@ -31,7 +31,7 @@ import duckdb
 duckdb.sql("select url, text from 'data/*.parquet' limit 5")
 ```
 
-## What was kept and why
+{_mode(funnel)}## What was kept and why
 
 Every record is accounted for: {funnel.records:,} read = {funnel.kept:,} kept + {funnel.dropped.total():,} dropped
 + {funnel.quarantined.total():,} quarantined.
@@ -69,6 +69,19 @@ page said about reuse, without judging. Removal of personal data covers what the
 ({_pii_stages(funnel)}); names and postal addresses are not removed. Filters make mistakes in both directions:
 see `report.html` for samples.
 """
+
+
+def _mode(funnel: Funnel) -> str:
+    """What a reader must know first about data that is not simply filtered."""
+    if funnel.run["mode"] == "annotate":
+        return (
+            "**Nothing was filtered.** This is an annotated run: every document with a text is here, with its signals\n"
+            "and, in the columns `*_verdict`, the reason for which each filter would drop it (null: keep).\n"
+            "`tokenmill refilter` makes filtered data of it, with any thresholds.\n\n"
+        )
+    if funnel.run["mode"] == "refilter":
+        return "Made from an annotated run by applying thresholds to its signals.\n\n"
+    return ""
 
 
 def _stage_rows(funnel: Funnel) -> str:

@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any
 
 from tokenmill.report.funnel import Funnel
+from tokenmill.report.overlap import Overlap
 from tokenmill.report.samples import Sample
 
 
@@ -32,7 +33,39 @@ def _template() -> Any:
 
 def render(funnel: Funnel, samples: dict[str, list[Sample]]) -> str:
     """The report of a run as HTML."""
-    return str(_template().render(funnel=funnel, samples=samples, rows=funnel_rows(funnel)))
+    overlap = overlap_rows(funnel.overlap) if funnel.overlap is not None else None
+    return str(_template().render(funnel=funnel, samples=samples, rows=funnel_rows(funnel), overlap=overlap))
+
+
+MATRIX_RULES = 24
+"""Most rules in the table of pairs: those that remove most."""
+
+
+def overlap_rows(overlap: Overlap) -> dict[str, Any]:
+    """What the report shows of an annotated run: one row per rule, and for the largest ones a matrix of pairs.
+
+    `share` of a pair is the part of what the row's rule removes that the column's rule removes, too.
+    """
+    rows = [
+        {
+            "rule": rule,
+            "removes": overlap.removes(rule),
+            "share": overlap.removes(rule) / max(overlap.documents, 1),
+            "first": overlap.first[rule],
+            "only": overlap.only[rule],
+            "nearest": overlap.nearest(rule),
+        }
+        for rule in overlap.rules
+    ]
+    shown = overlap.rules[:MATRIX_RULES]
+    matrix = [
+        [
+            {"rule": b, "count": overlap.both(a, b), "share": overlap.both(a, b) / max(overlap.removes(a), 1)}
+            for b in shown
+        ]
+        for a in shown
+    ]
+    return {"documents": overlap.documents, "kept": overlap.kept, "rows": rows, "shown": shown, "matrix": matrix}
 
 
 def funnel_rows(funnel: Funnel) -> list[dict[str, Any]]:
