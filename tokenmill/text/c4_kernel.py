@@ -46,17 +46,19 @@ def _citation(t: Any, f: Any, i: int, e: int) -> int:
 
 
 @inner
-def _words(f: Any, s: int, e: int) -> tuple[int, int]:
-    """Pieces between white space, and the length of the longest."""
+def _words(t: Any, f: Any, s: int, e: int) -> tuple[int, int, bool]:
+    """Pieces between white space, the length of the longest, and whether a line has a square bracket."""
     count = longest = length = 0
+    bracket = False
     for i in range(s, e):
+        bracket = bracket or t[i] == _OPEN
         if f[i] & SPACE:
+            longest = max(longest, length)
             length = 0
         else:
             count += length == 0
             length += 1
-            longest = max(longest, length)
-    return count, longest
+    return count, max(longest, length), bracket
 
 
 @inner
@@ -85,11 +87,12 @@ def _phrases(t: Any, s: int, e: int, phrases: Any) -> tuple[bool, bool, bool, bo
 
 
 @inner
-def _clean(t: Any, f: Any, s: int, e: int, citations: bool, out: Any, out_f: Any, at: int) -> int:
-    """Copy a line to out[at:] without citation marks; where it ends there."""
+def _clean(t: Any, f: Any, s: int, e: int, out: Any, out_f: Any) -> int:
+    """Copy a line to the beginning of `out` without citation marks; its length there."""
+    at = 0
     i = s
     while i < e:
-        if citations and t[i] == _OPEN:
+        if t[i] == _OPEN:
             length = _citation(t, f, i, e)
             if length:
                 i += length
@@ -102,15 +105,49 @@ def _clean(t: Any, f: Any, s: int, e: int, citations: bool, out: Any, out_f: Any
 
 
 @inner
+def _count_line(t: Any, f: Any, s: int, e: int, unit: int, starts: Any, ends: Any, lexicon: Any) -> int:
+    """Sentences of the line t[s:e]."""
+    if unit != CHARACTERS:
+        return line_sentences(t, f, s, e, starts, ends, lexicon)
+    cut_starts = np.empty(e - s + 1, np.int32)
+    cut_ends = np.empty(e - s + 1, np.int32)
+    tokens = tokens_between(t, f, s, e, starts, ends, 0, lexicon)
+    tokens = cut_characters(f, starts, ends, 0, tokens, cut_starts, cut_ends, 0)
+    return count_sentences(t, f, cut_starts, cut_ends, 0, tokens)
+
+
+@inner
+def _stays(t: Any, s: int, e: int, bits: int, phrases: Any, row: Any) -> bool:
+    """Whether the words of the line t[s:e] let it stay; counts what it has into `row`."""
+    lorem, script, policy, curly = _phrases(t, s, e, phrases)
+    row[1] += lorem
+    if script and bits & JAVASCRIPT:
+        return False
+    if curly:
+        row[2] += 1
+        row[3] |= row[1] == 0
+    return not (policy and bits & POLICIES)
+
+
+@inner
 def _scan(
-    t: Any, f: Any, n: int, bits: int, max_length: int, min_words: int, tables: Any, out: Any, out_f: Any, row: Any
+    t: Any,
+    f: Any,
+    n: int,
+    bits: int,
+    max_length: int,
+    min_words: int,
+    phrases: Any,
+    lexicon: Any,
+    line: Any,
+    line_f: Any,
+    starts: Any,
+    ends: Any,
+    out: Any,
+    row: Any,
 ) -> int:
     """The lines that stay into `out`, joined by newlines; their length. Counts into `row` (see `C4Lines.adds`)."""
     unit = word_unit(f, n)
-    starts = np.empty(n + 2, np.int32)
-    ends = np.empty(n + 2, np.int32)
-    cut_starts = np.empty(n + 2 if unit == CHARACTERS else 0, np.int32)
-    cut_ends = np.empty(n + 2 if unit == CHARACTERS else 0, np.int32)
     at = kept = 0
     start = 0
     while start < n:
@@ -123,41 +160,52 @@ def _scan(
             s += 1
         while e > s and f[e - 1] & SPACE:
             e -= 1
-        count, longest = _words(f, s, e)
+        count, longest, bracket = _words(t, f, s, e)
         if max_length >= 0 and longest > max_length:
             continue
-        begin = at + (kept > 0)
-        stop = _clean(t, f, s, e, bits & CITATIONS != 0, out, out_f, begin)
-        if bits & TERMINAL and not _ends_well(out, begin, stop):
+        cited = bracket and bits & CITATIONS != 0
+        if cited:
+            e = _clean(t, f, s, e, line, line_f)
+            s = 0
+            if bits & TERMINAL and not _ends_well(line, s, e):
+                continue
+        elif bits & TERMINAL and not _ends_well(t, s, e):
             continue
         if count < min_words:
             continue
-        lorem, script, policy, curly = _phrases(out, begin, stop, tables.phrases)
-        row[1] += lorem
-        if script and bits & JAVASCRIPT:
+        if not (_stays(line, s, e, bits, phrases, row) if cited else _stays(t, s, e, bits, phrases, row)):
             continue
-        if curly:
-            row[2] += 1
-            row[3] |= row[1] == 0
-        if policy and bits & POLICIES:
-            continue
-        if unit == CHARACTERS:
-            tokens = tokens_between(out, out_f, begin, stop, starts, ends, 0, tables.lexicon)
-            tokens = cut_characters(out_f, starts, ends, 0, tokens, cut_starts, cut_ends, 0)
-            row[0] += count_sentences(out, out_f, cut_starts, cut_ends, 0, tokens)
-        else:
-            row[0] += line_sentences(out, out_f, begin, stop, starts, ends, tables.lexicon)
         if kept:
             out[at] = _NEWLINE
-            out_f[at] = SPACE | BREAK
+            at += 1
         kept += 1
-        at = stop
+        if cited:
+            row[0] += _count_line(line, line_f, s, e, unit, starts, ends, lexicon)
+            for i in range(e - s):
+                out[at + i] = line[s + i]
+        else:
+            row[0] += _count_line(t, f, s, e, unit, starts, ends, lexicon)
+            for i in range(e - s):
+                out[at + i] = t[s + i]
+        at += e - s
     return at
+
+
+@inner
+def _is_space(code: int, tables: Any) -> bool:
+    return tables.flags[tables.pages[code >> 8], code & 255] & SPACE != 0
 
 
 @inner
 def _encode(t: Any, s: int, e: int, data: Any, at: int) -> int:
     """Code points t[s:e] as UTF-8 into data[at:]; where it ends."""
+    plain = np.int32(0)
+    for i in range(s, e):
+        plain |= t[i]
+    if plain < 0x80:
+        for i in range(s, e):
+            data[at + i - s] = t[i]
+        return at + e - s
     for i in range(s, e):
         c = t[i]
         if c < 0x80:
@@ -197,17 +245,36 @@ def _make(digest: str) -> Callable[..., Any]:
         t = np.empty(longest, np.int32)
         f = np.empty(longest, np.uint32)
         out = np.empty(longest + 2, np.int32)
-        out_f = np.empty(longest + 2, np.uint32)
+        line = np.empty(longest + 2, np.int32)
+        line_f = np.empty(longest + 2, np.uint32)
+        starts = np.empty(longest + 2, np.int32)
+        ends = np.empty(longest + 2, np.int32)
+        phrases, lexicon = tables.phrases, tables.lexicon
         written = np.empty(offsets[count] - offsets[0] + 16, np.uint8)
         at = 0
         for i in range(count):
             n = decode(data, offsets[i], offsets[i + 1], t)
             look_up(t, n, tables.pages, tables.flags, f)
-            stop = _scan(t, f, n, bits, max_length, min_words, tables, out, out_f, counts[i])
+            stop = _scan(
+                t,
+                f,
+                n,
+                bits,
+                max_length,
+                min_words,
+                phrases,
+                lexicon,
+                line,
+                line_f,
+                starts,
+                ends,
+                out,
+                counts[i],
+            )
             first = 0
-            while first < stop and out_f[first] & SPACE:
+            while first < stop and _is_space(out[first], tables):
                 first += 1
-            while stop > first and out_f[stop - 1] & SPACE:
+            while stop > first and _is_space(out[stop - 1], tables):
                 stop -= 1
             if at + 4 * (stop - first) > len(written):  # bytes that were no UTF-8 have become longer
                 more = np.empty(2 * len(written) + 4 * (stop - first), np.uint8)

@@ -23,8 +23,10 @@ from tokenmill.text.tables import (
     PUNCT,
     SENTENCE_END,
     SPACE,
+    SPACE_BIT,
     SYMBOL,
     UPPER,
+    UPPER_BIT,
 )
 
 SHORT_LINE = 30
@@ -168,56 +170,69 @@ def _phrases(t: Any, start: int, end: int, phrases: Any) -> tuple[int, bool, boo
 
 
 @inner
-def line_statistics(t: Any, f: Any, n: int, prefix: Any, powers: Any, phrases: Any, row: Any) -> None:
-    """The family `LINES`."""
+def break_statistics(t: Any, f: Any, n: int, row: Any) -> None:
+    """Of the family of lines: those that count lines by any line break."""
     count, bullets, ellipses = _lines_by_any_break(t, f, n)
     row[0] = share(bullets, count)
     row[1] = share(ellipses, count)
-    newlines = 0
+
+
+@inner
+def count_newlines(t: Any, n: int) -> int:
+    found = 0
     for i in range(n):
-        newlines += t[i] == _NEWLINE
+        found += t[i] == _NEWLINE
+    return found
+
+
+@inner
+def repeat_statistics(t: Any, f: Any, n: int, prefix: Any, powers: Any, row: Any) -> None:
+    """Of the family of lines: repeated lines between runs of newlines, and paragraphs."""
+    newlines = count_newlines(t, n)
     starts = np.empty(newlines + 1, np.int32)
     ends = np.empty(newlines + 1, np.int32)
-    kept = _full_lines(t, f, n, phrases, starts, ends, row)
-    dup_chars = duplicates(t, starts, ends, kept, prefix, powers)[1]
-    row[6] = share(dup_chars, n - newlines)
-    # Lines between runs of newlines (Gopher's repetition rules).
-    kept = 0
-    start = 0
+    kept = start = 0
+    doubled = False
     for i in range(n + 1):
         if i == n or t[i] == _NEWLINE:
             if i == n or i == 0 or t[i - 1] != _NEWLINE:
                 starts[kept], ends[kept] = start, i
                 kept += 1
+            else:
+                doubled = True
             start = i + 1
     dup, dup_chars = duplicates(t, starts, ends, kept, prefix, powers)
     row[9] = share(dup, kept)
     row[10] = share(dup_chars, n)
-    kept = _paragraphs(t, f, n, starts, ends)
-    dup, dup_chars = duplicates(t, starts, ends, kept, prefix, powers)
-    row[7] = share(dup, kept)
-    row[8] = share(dup_chars, n)
-    row[19] = kept
+    row[7] = row[8] = 0.0
+    row[19] = 1.0
+    if doubled:
+        kept = _paragraphs(t, f, n, starts, ends)
+        dup, dup_chars = duplicates(t, starts, ends, kept, prefix, powers)
+        row[7] = share(dup, kept)
+        row[8] = share(dup_chars, n)
+        row[19] = kept
 
 
 @inner
-def _full_lines(t: Any, f: Any, n: int, phrases: Any, starts: Any, ends: Any, row: Any) -> int:
-    """Lines between newlines that are not blank: their places, and what they look like. Their number."""
+def line_statistics(t: Any, f: Any, n: int, prefix: Any, powers: Any, phrases: Any, look: bool, row: Any) -> None:
+    """Of the family of lines: lines between newlines that are not blank. look: also for phrases."""
+    newlines = count_newlines(t, n)
+    starts = np.empty(newlines + 1, np.int32)
+    ends = np.empty(newlines + 1, np.int32)
     kept = ended = short = terminal = uppercase = numeric = one_word = 0
     lorem = scripts = policies = total = longest = 0
     start = 0
     while start <= n:
         end = start
-        upper = digits = letters = pieces = 0
-        outside = True
+        upper = pieces = 0
+        any_of = before = np.uint32(SPACE)
         while end < n and t[end] != _NEWLINE:
             flag = f[end]
-            space = flag & SPACE != 0
-            pieces += outside and not space
-            outside = space
-            upper += flag & UPPER != 0
-            digits += flag & DIGIT != 0
-            letters += flag & ALPHA != 0
+            pieces += (before & ~flag) >> SPACE_BIT & 1
+            upper += flag >> UPPER_BIT & 1
+            any_of |= flag
+            before = flag
             end += 1
         if pieces:
             starts[kept], ends[kept] = start, end
@@ -228,30 +243,32 @@ def _full_lines(t: Any, f: Any, n: int, phrases: Any, starts: Any, ends: Any, ro
             terminal += last == 46 or last == 63 or last == 33 or last == 34 or last == 39
             short += length <= SHORT_LINE
             uppercase += 2 * upper > length
-            numeric += digits > 0 and letters == 0
+            numeric += any_of & DIGIT != 0 and any_of & ALPHA == 0
             one_word += pieces == 1
             total += length
             longest = max(longest, length)
-            found, javascript, policy = _phrases(t, start, end, phrases)
-            lorem += found
-            scripts += javascript
-            policies += policy
+            if look:
+                found, javascript, policy = _phrases(t, start, end, phrases)
+                lorem += found
+                scripts += javascript
+                policies += policy
         start = end + 1
     row[2] = kept
     row[3] = share(ended, kept)
     row[4] = row[3] if ended else 1.0
     row[5] = share(short, kept)
+    row[6] = share(duplicates(t, starts, ends, kept, prefix, powers)[1], n - newlines)
     row[11] = share(terminal, kept)
     row[12] = share(uppercase, kept)
     row[13] = share(numeric, kept)
     row[14] = share(one_word, kept)
-    row[15] = share(scripts, kept)
-    row[16] = share(policies, kept)
-    row[17] = lorem
+    if look:
+        row[15] = share(scripts, kept)
+        row[16] = share(policies, kept)
+        row[17] = lorem
     row[18] = share(total, kept)
     row[20] = longest
     row[21] = _addresses(t, n)
-    return kept
 
 
 @inner

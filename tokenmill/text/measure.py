@@ -17,24 +17,12 @@ from tokenmill.core.doc import Doc
 from tokenmill.core.errors import ConfigError, did_you_mean
 from tokenmill.core.signals import Signal, compute, known_signals, register_kernel
 from tokenmill.core.stage import Annotate
-from tokenmill.text.signals import (
-    COMPRESSION,
-    INTEGERS,
-    LANGUAGE_AT,
-    LANGUAGE_SIGNALS,
-    LINES_AT,
-    NAMES,
-    NEWLINE_RATIO_AT,
-    NGRAMS_AT,
-    WORDS_AT,
-)
+from tokenmill.text.signals import COMPRESSION, FAMILIES, FAMILY, INTEGERS, NAMES
 
 GOPHER_STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
 """English words of which running text has at least two (Gopher). The comparison is case-sensitive."""
 
 _STOP_WORDS = Path(__file__).with_name("stop_words.yaml")
-_FAMILIES = ((LINES_AT, WORDS_AT, 1), (WORDS_AT, LANGUAGE_AT, 2), (NGRAMS_AT, len(NAMES) - 1, 4))
-_LANGUAGE_FAMILY, _TOKENS = 8, 16
 _EMPTY = np.zeros(0, np.int64)
 _NO_BYTES = np.zeros(0, np.uint8)
 _NO_BYTES.setflags(write=False)  # as Arrow's buffers: another type would be compiled for once more
@@ -155,16 +143,9 @@ def utf8(texts: pa.Array) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
 
 
 def _families_of(names: Sequence[str]) -> int:
-    families = 0
-    for name in names:
-        at = NAMES.index(name)
-        if at == NEWLINE_RATIO_AT:
-            families |= _TOKENS
-            continue
-        families |= _LANGUAGE_FAMILY if name in LANGUAGE_SIGNALS else 0
-        for first, last, bit in _FAMILIES:
-            families |= bit if first <= at < last else 0
-    return families
+    """Bits of the families (`signals.FAMILIES`) that the kernel must measure."""
+    families = {FAMILY[name] for name in names if name != COMPRESSION}
+    return sum(1 << number for number, family in enumerate(FAMILIES) if family in families)
 
 
 def _flat(spans: Sequence[npt.NDArray[Any]] | None) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:

@@ -9,10 +9,17 @@ import numpy as np
 
 from tokenmill.core.segment import CHARACTERS, SPACED, UNKNOWN
 from tokenmill.text.compiled import entry, inner
-from tokenmill.text.lines_kernel import character_statistics, line_statistics, share
+from tokenmill.text.lines_kernel import (
+    break_statistics,
+    character_statistics,
+    line_statistics,
+    repeat_statistics,
+    share,
+)
 from tokenmill.text.repetition import duplicate_ngrams, number_words, top_ngrams
 from tokenmill.text.signals import (
     CHARACTERS_AT,
+    FAMILIES,
     LANGUAGE_AT,
     LINES_AT,
     NEWLINE_RATIO_AT,
@@ -24,8 +31,12 @@ from tokenmill.text.tables import HASH_BASE
 from tokenmill.text.tokens_kernel import decode, look_up, tokens_between
 from tokenmill.text.words_kernel import cut_characters, stop_words, word_statistics, word_unit
 
-LINES, WORDS, NGRAMS, LANGUAGE, TOKENS = 1, 2, 4, 8, 16
-"""Bits of the families to measure; characters are always measured."""
+CHARACTERS_BIT, LINES, BREAKS, REPEATS, PHRASES, WORDS, TOKENS, LANGUAGE, NGRAMS = (
+    1 << number for number in range(len(FAMILIES))
+)
+"""Bits of the families to measure, in the order of `signals.FAMILIES`."""
+_OF_LINES = LINES | BREAKS | REPEATS | PHRASES
+_OF_WORDS = WORDS | NGRAMS | LANGUAGE
 
 
 @inner
@@ -57,7 +68,7 @@ def _newlines(t: Any, n: int) -> int:
 
 
 @inner
-def _ngrams(t: Any, unit: int, starts: Any, ends: Any, ids: Any, powers: Any, n: int, row: Any) -> None:
+def _ngrams(t: Any, unit: int, starts: Any, ends: Any, ids: Any, known: int, powers: Any, n: int, row: Any) -> None:
     """The family `NGRAMS`: shares of the `n` characters of the text."""
     count = len(ids)
     row[:] = 0.0
@@ -76,7 +87,7 @@ def _ngrams(t: Any, unit: int, starts: Any, ends: Any, ids: Any, powers: Any, n:
             joined[at] = t[k]
             at += 1
     found = np.zeros(9, np.int64)
-    top_ngrams(ids, joined_starts, 0 if unit == CHARACTERS else 1, found[:3])
+    top_ngrams(ids, known, joined_starts, 0 if unit == CHARACTERS else 1, found[:3])
     duplicate_ngrams(joined, joined_starts, count, powers, found[3:])
     for i in range(9):
         row[i] = share(found[i], n)
@@ -102,32 +113,22 @@ def _measure_words(
     ids = np.empty(count, np.int32)
     first = np.empty(count, np.int32)
     known = number_words(t, starts, ends, count, prefix, powers, ids, first)
-    stop_text, stop_bounds, list_bounds = lists
+    counts = np.zeros(known, np.int32)
+    for i in range(count):
+        counts[ids[i]] += 1
+    words, bounds, lists_at = lists
     if families & WORDS:
-        word_statistics(t, f, n, unit, starts, ends, ids, first, known, row[WORDS_AT : WORDS_AT + 15])
-        found = stop_words(
-            t, n, unit, starts, ends, ids, first, known, stop_text, stop_bounds, list_bounds[0], list_bounds[1]
-        )
+        word_statistics(t, f, n, unit, starts, ends, first, counts, row[WORDS_AT : WORDS_AT + 15])
+        low, high = lists_at[0], lists_at[1]
+        found = stop_words(t, n, unit, starts, ends, first, counts, prefix, powers, words, bounds, low, high)
         row[WORDS_AT + 5] = found[0]
     if families & LANGUAGE and language >= 0:
-        found = stop_words(
-            t,
-            n,
-            unit,
-            starts,
-            ends,
-            ids,
-            first,
-            known,
-            stop_text,
-            stop_bounds,
-            list_bounds[language],
-            list_bounds[language + 1],
-        )
+        low, high = lists_at[language], lists_at[language + 1]
+        found = stop_words(t, n, unit, starts, ends, first, counts, prefix, powers, words, bounds, low, high)
         row[LANGUAGE_AT] = found[0]
         row[LANGUAGE_AT + 1] = share(found[1], count) if found[1] >= 0 else np.nan
     if families & NGRAMS:
-        _ngrams(t, unit, starts, ends, ids, powers, n, row[NGRAMS_AT : NGRAMS_AT + 9])
+        _ngrams(t, unit, starts, ends, ids, known, powers, n, row[NGRAMS_AT : NGRAMS_AT + 9])
 
 
 def _make(digest: str) -> Callable[..., Any]:
@@ -162,13 +163,20 @@ def _make(digest: str) -> Callable[..., Any]:
             row = out[i]
             n = decode(data, offsets[i], offsets[i + 1], t)
             look_up(t, n, tables.pages, tables.flags, f)
-            character_statistics(t, f, n, offsets[i + 1] - offsets[i], row[CHARACTERS_AT:LINES_AT])
-            if families == 0:
-                continue
-            prefix_hashes(t, n, prefix)
-            if families & LINES:
-                line_statistics(t, f, n, prefix, powers, tables.phrases, row[LINES_AT:WORDS_AT])
-            if families & (WORDS | NGRAMS | LANGUAGE | TOKENS) == 0:
+            if families & CHARACTERS_BIT:
+                character_statistics(t, f, n, offsets[i + 1] - offsets[i], row[CHARACTERS_AT:LINES_AT])
+            if families & (LINES | REPEATS | _OF_WORDS):
+                prefix_hashes(t, n, prefix)
+            if families & _OF_LINES:
+                of_lines = row[LINES_AT:WORDS_AT]
+                if families & BREAKS:
+                    break_statistics(t, f, n, of_lines)
+                if families & (LINES | PHRASES):
+                    look = families & PHRASES != 0
+                    line_statistics(t, f, n, prefix, powers, tables.phrases, look, of_lines)
+                if families & REPEATS:
+                    repeat_statistics(t, f, n, prefix, powers, of_lines)
+            if families & (_OF_WORDS | TOKENS) == 0:
                 continue
             given = len(span_bounds) > 0
             unit = SPACED if given else word_unit(f, n)
@@ -188,7 +196,7 @@ def _make(digest: str) -> Callable[..., Any]:
                     word_starts, word_ends = cut_starts[:words], cut_ends[:words]
             if families & TOKENS:
                 row[NEWLINE_RATIO_AT] = share(_newlines(t, n), words)
-            if families & (WORDS | NGRAMS | LANGUAGE) == 0:
+            if families & _OF_WORDS == 0:
                 continue
             _measure_words(t, f, n, unit, word_starts, word_ends, prefix, powers, families, lists, languages[i], row)
         return out

@@ -23,6 +23,9 @@ DUPLICATE_SIZES = (5, 6, 7, 8, 9, 10)
 """Sizes of n-grams whose repetitions are measured (Gopher, table A1)."""
 
 
+WINDOW = 10
+"""Characters by which repeated n-grams are looked for first. Shorter: more false alarms; longer: more short ones."""
+_NUMBER = 0x7FFFFFFF
 _TAG = -1 << 32
 """Upper half of a table's entry: bits of the key, so that most wrong entries are passed by without a look at them."""
 
@@ -42,19 +45,34 @@ def slot_of(key: int, mask: int) -> int:
 
 
 @inner
-def top_ngrams(ids: Any, joined_starts: Any, spaces: int, found: Any) -> None:
-    """Characters of the commonest 2-, 3- and 4-gram into found[0:3]; `spaces` between two joined words."""
+def top_ngrams(ids: Any, known: int, joined_starts: Any, spaces: int, found: Any) -> None:
+    """Characters of the commonest 2-, 3- and 4-gram into found[0:3]; `spaces` between two joined words.
+
+    ids: number of each word, below `known`. An n-gram can only occur twice where the (n-1)-grams at its beginning
+    and its end do, so the others are passed by.
+    """
     n_words = len(ids)
-    mask = table_size(n_words) - 1
-    table = np.empty(mask + 1, np.int64)  # bits of the key, and the number of the n-gram
+    counts = np.zeros(max(n_words, known), np.int32)
+    for i in range(n_words):
+        counts[ids[i]] += 1
+    grams = np.full(n_words, -1, np.int32)  # number of the (n-1)-gram that starts at each word, -1 if it occurs once
+    places = np.empty(n_words, np.int32)  # where (n-1)-grams start that occur twice, in order
+    candidates = 0
+    for i in range(n_words):
+        again = counts[ids[i]] > 1
+        grams[i] = ids[i] if again else -1
+        places[candidates] = i
+        candidates += again
+    numbers = np.empty(n_words, np.int32)  # number of the n-gram at each candidate
     keys = np.empty(n_words, np.int64)
-    grams = ids.copy()  # number of the n-gram that starts at each word
     first = np.empty(n_words, np.int32)  # where an n-gram of that number occurs first
-    counts = np.empty(n_words, np.int32)
     for n in range(2, 5):
-        table[:] = -1
-        known = 0
-        for i in range(n_words - n + 1):
+        candidates = _beginnings(grams, places, candidates, n_words - n)
+        mask = table_size(candidates) - 1
+        table = np.full(mask + 1, -1, np.int64)  # bits of the key, and the number of the n-gram
+        distinct = 0
+        for c in range(candidates):
+            i = places[c]
             # Number of the (n-1)-gram and of the word after it: below n_words squared, so an exact key.
             key = np.int64(grams[i]) * n_words + ids[i + n - 1]
             tag = (key << 32) & _TAG
@@ -62,65 +80,119 @@ def top_ngrams(ids: Any, joined_starts: Any, spaces: int, found: Any) -> None:
             gram = -1
             while table[slot] != -1:
                 entry = table[slot]
-                if entry & _TAG == tag and keys[entry & 0x7FFFFFFF] == key:
-                    gram = entry & 0x7FFFFFFF
+                if entry & _TAG == tag and keys[entry & _NUMBER] == key:
+                    gram = entry & _NUMBER
                     break
                 slot = (slot + 1) & mask
             if gram < 0:
-                gram = known
-                known += 1
+                gram = distinct
+                distinct += 1
                 table[slot] = tag | gram
                 keys[gram] = key
                 first[gram] = i
                 counts[gram] = 0
             counts[gram] += 1
-            grams[i] = gram
-        best = -1
-        for gram in range(known):
-            if best < 0 or counts[gram] > counts[best]:
-                best = gram
-        found[n - 2] = 0
-        if best >= 0:
-            at = first[best]
-            found[n - 2] = (joined_starts[at + n] - joined_starts[at] + spaces * (n - 1)) * counts[best]
+            numbers[c] = gram
+        at, times = 0, 1  # without repetition, the first n-gram of all
+        for gram in range(distinct):
+            if counts[gram] > times:
+                at, times = first[gram], counts[gram]
+        if n <= n_words:
+            found[n - 2] = (joined_starts[at + n] - joined_starts[at] + spaces * (n - 1)) * times
+        grams[:] = -1
+        for c in range(candidates):
+            if counts[numbers[c]] > 1:
+                grams[places[c]] = numbers[c]
+
+
+@inner
+def _beginnings(grams: Any, places: Any, candidates: int, last: int) -> int:
+    """Leave in `places` those where an n-gram starts whose two (n-1)-grams occur twice; how many there are."""
+    kept = 0
+    for c in range(candidates):
+        i = places[c]
+        if i <= last and grams[i] >= 0 and grams[i + 1] >= 0:
+            places[kept] = i
+            kept += 1
+    return kept
+
+
+@inner
+def _may_repeat(joined_starts: Any, n_words: int, prefix: Any, powers: Any, places: Any) -> int:
+    """Words at which n-grams of 5 words or more may begin that occur twice, and some more, in order.
+
+    Where two of at least `WINDOW` characters are equal, so are their first `WINDOW` characters. Words whose 5-gram
+    is shorter than that are taken in any case.
+    """
+    mask = table_size(n_words) - 1
+    table = np.full(mask + 1, -1, np.int64)
+    maybe = np.zeros(n_words, np.bool_)
+    characters = joined_starts[n_words]
+    for i in range(n_words - 4):
+        start = joined_starts[i]
+        if joined_starts[i + 5] - start < WINDOW:
+            maybe[i] = True
+        if start + WINDOW > characters:
+            continue
+        key = prefix[start + WINDOW] - prefix[start] * powers[WINDOW]
+        slot = slot_of(key, mask)
+        while table[slot] != -1:
+            entry = table[slot]
+            if entry & _TAG == key & _TAG:
+                maybe[i] = True
+                maybe[entry & _NUMBER] = True
+                break
+            slot = (slot + 1) & mask
+        if table[slot] == -1:
+            table[slot] = (key & _TAG) | i
+    candidates = 0
+    for i in range(n_words - 4):
+        places[candidates] = i
+        candidates += maybe[i]
+    return candidates
 
 
 @inner
 def duplicate_ngrams(joined: Any, joined_starts: Any, n_words: int, powers: Any, found: Any) -> None:
     """Characters in repeated 5- to 10-grams into found[0:6]. `joined`: the words without spaces."""
-    mask = table_size(n_words) - 1
-    table = np.empty(mask + 1, np.int64)  # bits of the key, and the word at which the n-gram begins
-    prefix = np.empty(n_words + 1, np.int64)  # hash of all characters before each word
+    prefix = np.empty(len(joined) + 1, np.int64)
     prefix[0] = 0
     value = np.int64(0)
-    for i in range(n_words):
-        for k in range(joined_starts[i], joined_starts[i + 1]):
-            value = value * HASH_BASE + joined[k] + 1
-        prefix[i + 1] = value
+    for k in range(len(joined)):
+        value = value * HASH_BASE + joined[k] + 1
+        prefix[k + 1] = value
+    places = np.empty(n_words, np.int32)
+    candidates = _may_repeat(joined_starts, n_words, prefix, powers, places)
+    mask = table_size(candidates) - 1
+    table = np.empty(mask + 1, np.int64)  # bits of the key, and the word at which the n-gram begins
     for n in range(5, 11):
         table[:] = -1
         repeated = 0
-        i = 0
-        while i < n_words - n + 1:
+        free = 0  # the first word that no repeated n-gram has covered
+        for c in range(candidates):
+            i = places[c]
+            if i < free:
+                continue
+            if i + n > n_words:
+                break
             start = joined_starts[i]
             length = joined_starts[i + n] - start
-            key = prefix[i + n] - prefix[i] * powers[length]
+            key = prefix[start + length] - prefix[start] * powers[length]
             slot = slot_of(key, mask)
             hit = False
             while table[slot] != -1:
                 entry = table[slot]
                 if entry & _TAG == key & _TAG:
-                    other = entry & 0x7FFFFFFF
+                    other = entry & _NUMBER
                     hit = _same(joined, start, length, joined_starts[other], joined_starts[other + n])
                     if hit:
                         break
                 slot = (slot + 1) & mask
             if hit:
                 repeated += length
-                i += n
+                free = i + n
             else:
                 table[slot] = (key & _TAG) | i
-                i += 1
         found[n - 5] = repeated
 
 
@@ -149,7 +221,7 @@ def duplicates(t: Any, starts: Any, ends: Any, count: int, prefix: Any, powers: 
         while table[slot] != -1:
             entry = table[slot]
             if entry & _TAG == key & _TAG:
-                other = entry & 0x7FFFFFFF
+                other = entry & _NUMBER
                 hit = _same(t, start, length, starts[other], ends[other])
                 if hit:
                     break
@@ -176,9 +248,9 @@ def number_words(t: Any, starts: Any, ends: Any, count: int, prefix: Any, powers
         while table[slot] != -1:
             entry = table[slot]
             if entry & _TAG == key & _TAG:
-                other = first[entry & 0x7FFFFFFF]
+                other = first[entry & _NUMBER]
                 if _same(t, start, length, starts[other], ends[other]):
-                    number = entry & 0x7FFFFFFF
+                    number = entry & _NUMBER
                     break
             slot = (slot + 1) & mask
         if number < 0:

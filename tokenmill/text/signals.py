@@ -209,6 +209,21 @@ _NGRAMS = (
 )
 
 COMPRESSION = "text_compression_ratio"
+FAMILIES = ("characters", "lines", "breaks", "repeats", "phrases", "words", "tokens", "language", "ngrams")
+"""Parts of the kernel that can be left out."""
+_SPECIAL = {
+    "fineweb_newline_ratio": "tokens",  # needs no more of the words than their number
+    "gopher_bullet_line_share": "breaks",
+    "gopher_ellipsis_line_share": "breaks",
+    "repetition_dup_paragraph_share": "repeats",
+    "repetition_dup_paragraph_char_share": "repeats",
+    "repetition_dup_line_share": "repeats",
+    "repetition_dup_line_char_share": "repeats",
+    "text_paragraph_count": "repeats",
+    "text_javascript_line_share": "phrases",
+    "text_policy_line_share": "phrases",
+    "text_lorem_ipsum_count": "phrases",
+}
 _COMPRESSION = (
     (
         COMPRESSION,
@@ -230,8 +245,19 @@ WIDTH = NGRAMS_AT + len(_NGRAMS)
 _ALL = (*_CHARACTERS, *_LINES, *_WORDS, *_LANGUAGE, *_NGRAMS, *_COMPRESSION)
 NAMES = tuple(entry[0] for entry in _ALL)
 """All signals of this module, in the order of the kernel's columns."""
+FAMILY = {
+    entry[0]: _SPECIAL.get(entry[0], family)
+    for family, entries in (
+        ("characters", _CHARACTERS),
+        ("lines", _LINES),
+        ("words", _WORDS),
+        ("language", _LANGUAGE),
+        ("ngrams", _NGRAMS),
+    )
+    for entry in entries
+}
+"""Signal of the kernel -> the family that measures it."""
 NEWLINE_RATIO_AT = NAMES.index("fineweb_newline_ratio")
-"""The one of its family that needs no more than the number of tokens."""
 INTEGERS = frozenset(entry[0] for entry in _ALL if entry[1] is int)
 LANGUAGE_SIGNALS = tuple(entry[0] for entry in _LANGUAGE)
 """Signals that depend on the column `language`, too."""

@@ -54,7 +54,10 @@ BROKEN = 1 << 25
 """Control characters, private use, unassigned, and the replacement character."""
 
 KNOWN_MARK = 1 << 26
-"""Not alphanumeric, and part of an abbreviation or a contraction."""
+"""Every abbreviation, smiley and contraction has one of these."""
+
+SPACE_BIT, UPPER_BIT = 4, 6
+"""Places of these flags."""
 
 PAGE = 256
 KNOWN_LENGTH = 12
@@ -161,7 +164,7 @@ def _sets() -> tuple[tuple[Any, int], ...]:
         (PUNCTUATION, NO_WORD),
         (segment.CLOSING, CLOSING),
         (',;:!?)]"”', SIMPLE_END),
-        ({char for piece in (*segment.WHOLE, "'’") for char in piece if not char.isalnum()}, KNOWN_MARK),
+        (".'’/+:;<", KNOWN_MARK),
     )
 
 
@@ -233,6 +236,7 @@ def _lexicon() -> Ints:
     for piece in pieces:
         tokens = segment.known(piece)
         assert tokens is not None
+        assert set(piece) & set(".'’/+:;<"), piece
         key = polynomial(piece)
         slot = key & (size - 1)
         while slots[slot] >= 0:

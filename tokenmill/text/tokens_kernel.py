@@ -24,6 +24,7 @@ from tokenmill.text.tables import (
     INNER,
     KNOWN_LENGTH,
     KNOWN_MARK,
+    LOWER,
     OPENING,
     PICTURE,
     SIMPLE_END,
@@ -309,9 +310,17 @@ def _inner_tokens(t: Any, f: Any, s: int, e: int, starts: Any, ends: Any, k: int
 
 
 @inner
+def _ascii(t: Any, s: int, e: int) -> bool:
+    every = np.int32(0)
+    for i in range(s, e):
+        every |= t[i]
+    return every < 128
+
+
+@inner
 def split_piece(t: Any, f: Any, s: int, e: int, starts: Any, ends: Any, k: int, lexicon: Any) -> int:
     """Tokens of one piece without white space that is not only letters."""
-    before_last = np.uint32(ALPHA | ALNUM)
+    before_last = np.uint32(ALPHA | ALNUM | LOWER)
     marks = np.uint32(0)
     for i in range(s, e - 1):
         before_last &= f[i]
@@ -329,6 +338,10 @@ def split_piece(t: Any, f: Any, s: int, e: int, starts: Any, ends: Any, k: int, 
     if known >= 0 and lexicon[known + 2] == e - s:
         starts[k], ends[k] = s, e
         return k + 1
+    if t[e - 1] == _DOT and known < 0 and before_last & LOWER and before_last & ALNUM and e - s > 2 and _ascii(t, s, e):
+        starts[k], ends[k] = s, e - 1  # the last word of a sentence
+        starts[k + 1], ends[k + 1] = e - 1, e
+        return k + 2
     begin, end = s, e
     if known < 0:
         while begin < end:

@@ -173,13 +173,10 @@ def _marks(t: Any, f: Any, n: int) -> tuple[int, int, int]:
 
 @inner
 def word_statistics(
-    t: Any, f: Any, n: int, unit: int, starts: Any, ends: Any, ids: Any, first: Any, known: int, row: Any
+    t: Any, f: Any, n: int, unit: int, starts: Any, ends: Any, first: Any, counts: Any, row: Any
 ) -> None:
-    """The family `WORDS`. Words are given numbered (`number_words`)."""
-    count = len(ids)
-    counts = np.zeros(known, np.int32)
-    for i in range(count):
-        counts[ids[i]] += 1
+    """The family `WORDS`. `first` and `counts`: where each distinct word occurs first, and how often."""
+    count, known = len(starts), len(counts)
     gopher = gopher_chars = with_letter = words = word_chars = distinct = capitals = 0
     entropy = 0.0
     for number in range(known):
@@ -231,9 +228,10 @@ def stop_words(
     unit: int,
     starts: Any,
     ends: Any,
-    ids: Any,
     first: Any,
-    known: int,
+    counts: Any,
+    prefix: Any,
+    powers: Any,
     stop_text: Any,
     stop_bounds: Any,
     list_from: int,
@@ -258,23 +256,21 @@ def stop_words(
         return occur, -1
     mask = table_size(list_to - list_from) - 1
     slots = np.full(mask + 1, -1, np.int32)
+    longest = 0
     for w in range(list_from, list_to):
         key = np.int64(0)
         for k in range(stop_bounds[w], stop_bounds[w + 1]):
             key = key * HASH_BASE + stop_text[k] + 1
+        longest = max(longest, stop_bounds[w + 1] - stop_bounds[w])
         slot = slot_of(key, mask)
         while slots[slot] >= 0:
             slot = (slot + 1) & mask
         slots[slot] = w
-    counts = np.zeros(known, np.int32)
-    for i in range(len(ids)):
-        counts[ids[i]] += 1
-    for number in range(known):
+    for number in range(len(counts)):
         s, e = starts[first[number]], ends[first[number]]
-        key = np.int64(0)
-        for k in range(s, e):
-            key = key * HASH_BASE + t[k] + 1
-        slot = slot_of(key, mask)
+        if e - s > longest:
+            continue
+        slot = slot_of(prefix[e] - prefix[s] * powers[e - s], mask)
         while slots[slot] >= 0:
             w = slots[slot]
             if stop_bounds[w + 1] - stop_bounds[w] == e - s:
