@@ -9,8 +9,8 @@ import numpy as np
 
 from tokenmill.core.segment import CHARACTERS
 from tokenmill.text.compiled import entry, inner
-from tokenmill.text.lines_kernel import is_rare, phrase_around
-from tokenmill.text.tables import BREAK, DECIMAL, SPACE
+from tokenmill.text.lines_kernel import phrase_around
+from tokenmill.text.tables import BREAK, DECIMAL, RARE, SENTENCE_END, SENTENCE_END_BIT, SPACE, SPACE_BIT
 from tokenmill.text.tokens_kernel import decode, look_up, tokens_between
 from tokenmill.text.words_kernel import count_sentences, cut_characters, line_sentences, word_unit
 
@@ -46,19 +46,28 @@ def _citation(t: Any, f: Any, i: int, e: int) -> int:
 
 
 @inner
-def _words(t: Any, f: Any, s: int, e: int) -> tuple[int, int, bool]:
-    """Pieces between white space, the length of the longest, and whether a line has a square bracket."""
-    count = longest = length = 0
-    bracket = False
+def _words(t: Any, f: Any, s: int, e: int) -> tuple[int, bool, int]:
+    """Pieces between white space of a line, whether it has a square bracket, and its sentence-ending marks."""
+    count = marks = 0
+    brackets = 0
+    before = np.uint32(SPACE)
     for i in range(s, e):
-        bracket = bracket or t[i] == _OPEN
-        if f[i] & SPACE:
-            longest = max(longest, length)
-            length = 0
-        else:
-            count += length == 0
-            length += 1
-    return count, max(longest, length), bracket
+        flag = f[i]
+        count += (before & ~flag) >> SPACE_BIT & 1
+        marks += flag >> SENTENCE_END_BIT & 1
+        brackets += t[i] == _OPEN
+        before = flag
+    return count, brackets > 0, marks
+
+
+@inner
+def _longest(f: Any, s: int, e: int) -> int:
+    """Length of the longest piece between white space."""
+    longest = length = 0
+    for i in range(s, e):
+        length = 0 if f[i] & SPACE else length + 1
+        longest = max(longest, length)
+    return longest
 
 
 @inner
@@ -73,12 +82,12 @@ def _ends_well(t: Any, s: int, e: int) -> bool:
 
 
 @inner
-def _phrases(t: Any, s: int, e: int, phrases: Any) -> tuple[bool, bool, bool, bool]:
+def _phrases(t: Any, f: Any, s: int, e: int, phrases: Any) -> tuple[bool, bool, bool, bool]:
     """Whether a line has placeholder text, "javascript", a policy phrase, a curly bracket."""
     lorem = script = policy = curly = False
     for i in range(s, e):
         curly = curly or t[i] == _CURLY
-        if is_rare(t[i]):
+        if f[i] & RARE:
             number = phrase_around(t, i, s, e, phrases)
             lorem = lorem or number == 0
             script = script or number == 1
@@ -117,9 +126,9 @@ def _count_line(t: Any, f: Any, s: int, e: int, unit: int, starts: Any, ends: An
 
 
 @inner
-def _stays(t: Any, s: int, e: int, bits: int, phrases: Any, row: Any) -> bool:
+def _stays(t: Any, f: Any, s: int, e: int, bits: int, phrases: Any, row: Any) -> bool:
     """Whether the words of the line t[s:e] let it stay; counts what it has into `row`."""
-    lorem, script, policy, curly = _phrases(t, s, e, phrases)
+    lorem, script, policy, curly = _phrases(t, f, s, e, phrases)
     row[1] += lorem
     if script and bits & JAVASCRIPT:
         return False
@@ -160,8 +169,8 @@ def _scan(
             s += 1
         while e > s and f[e - 1] & SPACE:
             e -= 1
-        count, longest, bracket = _words(t, f, s, e)
-        if max_length >= 0 and longest > max_length:
+        count, bracket, marks = _words(t, f, s, e)
+        if 0 <= max_length < e - s and _longest(f, s, e) > max_length:
             continue
         cited = bracket and bits & CITATIONS != 0
         if cited:
@@ -173,7 +182,7 @@ def _scan(
             continue
         if count < min_words:
             continue
-        if not (_stays(line, s, e, bits, phrases, row) if cited else _stays(t, s, e, bits, phrases, row)):
+        if not (_stays(line, line_f, s, e, bits, phrases, row) if cited else _stays(t, f, s, e, bits, phrases, row)):
             continue
         if kept:
             out[at] = _NEWLINE
@@ -184,7 +193,10 @@ def _scan(
             for i in range(e - s):
                 out[at + i] = line[s + i]
         else:
-            row[0] += _count_line(t, f, s, e, unit, starts, ends, lexicon)
+            if unit != CHARACTERS and (marks == 0 or (marks == 1 and f[e - 1] & SENTENCE_END)):
+                row[0] += count > 0  # nothing follows the one mark
+            else:
+                row[0] += _count_line(t, f, s, e, unit, starts, ends, lexicon)
             for i in range(e - s):
                 out[at + i] = t[s + i]
         at += e - s

@@ -21,6 +21,7 @@ from tokenmill.text.tables import (
     IDEOGRAPH,
     KATAKANA,
     PUNCT,
+    RARE,
     SENTENCE_END,
     SPACE,
     SPACE_BIT,
@@ -36,7 +37,6 @@ _NEWLINE, _RETURN, _DOT, _HYPHEN, _ELLIPSIS, _BULLET = map(ord, "\n\r.-…•")
 _OPEN_CURLY, _CLOSE_CURLY = map(ord, "{}")
 _KELVIN = 0x212A
 """The only character outside ASCII whose lower case is an ASCII letter (k)."""
-_RARE = sum(1 << (ord(letter) - 97) for letter in "jvfpk")
 
 
 @inner
@@ -89,15 +89,6 @@ def phrase_around(t: Any, i: int, low: int, high: int, phrases: Any) -> int:
             return 6
         return 7 if _is_phrase(t, i - 7, low, high, phrases, 7) else -1
     return -1
-
-
-@inner
-def is_rare(code: int) -> bool:
-    """Whether `phrase_around` has something to look for."""
-    letter = code | 32
-    if 97 <= letter <= 122:
-        return (_RARE >> (letter - 97)) & 1 != 0
-    return code == _KELVIN
 
 
 @inner
@@ -156,12 +147,12 @@ def _lines_by_any_break(t: Any, f: Any, n: int) -> tuple[int, int, int]:
 
 
 @inner
-def _phrases(t: Any, start: int, end: int, phrases: Any) -> tuple[int, bool, bool]:
+def _phrases(t: Any, f: Any, start: int, end: int, phrases: Any) -> tuple[int, bool, bool]:
     """Times "lorem ipsum" stands in a line, whether "javascript" does, whether a policy phrase does."""
     lorem = 0
     javascript = policy = False
     for i in range(start, end):
-        if is_rare(t[i]):
+        if f[i] & RARE:
             number = phrase_around(t, i, start, end, phrases)
             lorem += number == 0
             javascript = javascript or number == 1
@@ -248,7 +239,7 @@ def line_statistics(t: Any, f: Any, n: int, prefix: Any, powers: Any, phrases: A
             total += length
             longest = max(longest, length)
             if look:
-                found, javascript, policy = _phrases(t, start, end, phrases)
+                found, javascript, policy = _phrases(t, f, start, end, phrases)
                 lorem += found
                 scripts += javascript
                 policies += policy

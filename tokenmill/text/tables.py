@@ -56,7 +56,9 @@ BROKEN = 1 << 25
 KNOWN_MARK = 1 << 26
 """Every abbreviation, smiley and contraction has one of these."""
 
-SPACE_BIT, UPPER_BIT = 4, 6
+RARE = 1 << 27
+"""The letter of a phrase by which `lines_kernel.phrase_around` finds it."""
+SPACE_BIT, UPPER_BIT, SENTENCE_END_BIT = 4, 6, 11
 """Places of these flags."""
 
 PAGE = 256
@@ -164,6 +166,7 @@ def _sets() -> tuple[tuple[Any, int], ...]:
         (PUNCTUATION, NO_WORD),
         (segment.CLOSING, CLOSING),
         (',;:!?)]"”', SIMPLE_END),
+        ("jvfpkJVFPK\u212a", RARE),  # U+212A: the only one outside ASCII whose lower case is an ASCII letter
         (".'’/+:;<", KNOWN_MARK),
     )
 
