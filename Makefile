@@ -35,6 +35,9 @@ bench-env: $(PEER)/.ready $(READY)
 bench: bench-env  ## against datatrove, on the developers' shared data
 	$(BIN)/python benchmarks/extraction.py
 	$(BIN)/python benchmarks/end_to_end.py
+	$(BIN)/python benchmarks/parity.py
+	$(BIN)/python benchmarks/parity.py --words spacy
+	$(BIN)/python benchmarks/signals.py
 
 clean:
 	rm -rf $(VENV) .bench $(DEMO) .mypy_cache .pytest_cache .ruff_cache .hypothesis dist

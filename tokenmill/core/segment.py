@@ -48,7 +48,7 @@ _OPENERS = CLOSING | frozenset("$£€¥฿₽﷼.+§%=UCA") | {chr(code) for co
 _SIMPLE = re.compile(r"([^\W\d_]+)([,;:!?)\]\"”])|([a-z]{2,})(\.)")
 """A word and one closing mark: by far the commonest piece that is not a bare word."""
 UNIT = re.compile(
-    r"(?<=\d)(?:[kcdmµn]?m|[kcdm]?m[²³]|ha|yd|in|ft|[km]?g|µg|t|lb|oz|m/s|km/?h|mph|h?Pa|mbar|[mkgtMKGT][bB]|"
+    r"(?<=\d)(?:[kcdmµn]?m|[kcdm]?m[²³]|ha|yd|in|ft|[km]?g|µg|t|lb|oz|m/s|km/?h|mph|h?Pa|mbar|kb|KB|mb|MB|gb|GB|tb|TB|"
     rf"[TGMK%]|(?:US|C|A)?\$|[{CURRENCY}]|\+)\Z"
 )
 _FULL_STOP_AFTER = re.compile(rf"[0-9{LOWER}%²+\-{re.escape(QUOTES)}{re.escape(MARKS)}]\Z|[{UPPER}][{UPPER}]\Z")

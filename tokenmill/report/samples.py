@@ -21,7 +21,7 @@ CHARS = 1500
 
 @dataclass(frozen=True)
 class Sample:
-    """One dropped document as a report shows it; e-mail and IP addresses are masked."""
+    """One dropped document as a report shows it; personal data that `RedactPii` finds is masked."""
 
     url: str
     where: str
