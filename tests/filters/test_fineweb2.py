@@ -9,10 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.executors.support import run
+from tokenmill import LanguageId, Pipeline, ReadJsonl, WriteParquet
 from tokenmill.core.doc import Doc
 from tokenmill.core.errors import ConfigError
 from tokenmill.core.rule import Drop
 from tokenmill.core.stage import Filter
+from tokenmill.filters import fineweb2
 from tokenmill.filters.fineweb2 import (
     BUILTIN,
     RULES,
@@ -253,3 +256,11 @@ def test_unknown_names() -> None:
 @given(st.text(), st.sampled_from([*builtin_languages(), "xx"]))
 def test_never_raises(text: str, language: str) -> None:
     assert verdict(text, language) or language in ("ja", "zh", "xx") or len(text) > 50
+
+
+def test_thresholds_of_ones_own_are_kept_beside_the_recipe(tmp_path: Path, write_jsonl: Any) -> None:
+    own = tmp_path / "mine.yaml"
+    own.write_text((Path(fineweb2.__file__).parent / "fineweb2.yaml").read_text())
+    stages = [ReadJsonl(), LanguageId(), FineWeb2Quality(thresholds=str(own)), WriteParquet()]
+    run(Pipeline("own", stages), write_jsonl([{"text": "Ein kurzer Satz."}]), tmp_path / "out")
+    assert (tmp_path / "out" / "recipe" / "mine.yaml").read_text() == own.read_text()

@@ -47,6 +47,11 @@ class Doc:
         return column in self._values or column in self._names
 
     @property
+    def columns(self) -> list[str]:
+        """Names of the columns of the row."""
+        return list(dict.fromkeys([*self._names, *self._values]))
+
+    @property
     def text(self) -> str:
         text: str = self["text"]
         return text

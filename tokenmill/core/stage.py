@@ -104,6 +104,10 @@ class Stage(ABC):  # noqa: B024 - its kinds have them
         """
         return {}
 
+    def files(self) -> tuple[str, ...]:
+        """Files of the user's that settings name (thresholds, code); a run keeps copies of them beside its recipe."""
+        return ()
+
     def columns_added(self) -> Mapping[str, pa.DataType]:
         """`adds`, unless the settings decide which columns there are."""
         return type(self).adds

@@ -127,11 +127,11 @@ def freeze(folder: RunFolder, spec: RunSpec) -> bool:
     wanted = spec.to_json()
     present = folder.read_json(RUN_JSON)
     if present is None:
-        for entry in wanted["stages"]:
-            if "file" in entry:
-                # the recipe that made a data set is in the data set
-                source = Path(entry["file"])
-                folder.write_text(f"recipe/{source.name}", source.read_text(encoding="utf-8"))
+        # the recipe that made a data set is in the data set
+        files = [entry["file"] for entry in wanted["stages"] if "file" in entry]
+        files += [file for stage in spec.plan.pipeline.stages for file in stage.files()]
+        for source in map(Path, dict.fromkeys(files)):
+            folder.write_text(f"recipe/{source.name}", source.read_text(encoding="utf-8"))
         folder.write_json(RUN_JSON, wanted)
         return False
     differences = _differences(present, wanted)

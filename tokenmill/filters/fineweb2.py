@@ -84,6 +84,9 @@ class FineWeb2Repetition(Filter):
     def digests(self) -> Mapping[str, str]:
         return {"thresholds": _digest(self.thresholds)}
 
+    def files(self) -> tuple[str, ...]:
+        return () if self.thresholds == BUILTIN else (self.thresholds,)
+
     def rules(self) -> tuple[Rule, ...]:
         empty = Rule("repetition_characters", "<", 1, "empty")
         return (empty, *_rules("repetition", self.thresholds, self.languages))
@@ -106,6 +109,9 @@ class FineWeb2Quality(Filter):
     def digests(self) -> Mapping[str, str]:
         return {"thresholds": _digest(self.thresholds)}
 
+    def files(self) -> tuple[str, ...]:
+        return () if self.thresholds == BUILTIN else (self.thresholds,)
+
     def rules(self) -> tuple[Rule, ...]:
         empty = Rule("fineweb_line_count", "<", 1, "empty")
         return (empty, *_rules("quality", self.thresholds, self.languages))
@@ -127,6 +133,9 @@ class FineWeb2Gopher(Filter):
 
     def digests(self) -> Mapping[str, str]:
         return {"thresholds": _digest(self.thresholds)}
+
+    def files(self) -> tuple[str, ...]:
+        return () if self.thresholds == BUILTIN else (self.thresholds,)
 
     def rules(self) -> tuple[Rule, ...]:
         return _rules("gopher", self.thresholds, self.languages)

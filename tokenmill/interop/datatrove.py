@@ -83,7 +83,7 @@ class _Runner:
 
 def _metadata(doc: Doc) -> dict[str, Any]:
     """The columns of a row that have a value."""
-    names = dict.fromkeys([*doc._names, *doc._values])
+    names = doc.columns
     return {name: doc[name] for name in names if name not in _HIDDEN and name != "id" and doc[name] is not None}
 
 
@@ -133,6 +133,9 @@ class DatatroveFilter(Filter):
     def _runner(self) -> _Runner:
         return _Runner(self.name, self.step, self.options)
 
+    def files(self) -> tuple[str, ...]:
+        return steps.files(self.step)
+
 
 class DatatroveRewrite(Rewrite):
     """Runs a step of datatrove that changes the text or adds metadata; it may drop documents as well.
@@ -176,6 +179,9 @@ class DatatroveRewrite(Rewrite):
         changes = {column: _value(document.metadata.get(column)) for column in self.publish}
         # without a new text, what is known of the old one stays valid
         return changes if document.text == doc.text else {"text": document.text, **changes}
+
+    def files(self) -> tuple[str, ...]:
+        return steps.files(self.step)
 
     @cached_property
     def _runner(self) -> _Runner:

@@ -113,6 +113,12 @@ def _file_of(step: str) -> Path | None:
     return Path(where).resolve() if where.endswith(".py") else None
 
 
+def files(step: str) -> tuple[str, ...]:
+    """The user's file that defines a step, if one does."""
+    path = _file_of(step)
+    return (str(path),) if path is not None else ()
+
+
 def _module(step: str, where: str) -> ModuleType:
     path = _file_of(step)
     return importlib.import_module(where) if path is None else load_file(str(path))
