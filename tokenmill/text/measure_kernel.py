@@ -80,15 +80,21 @@ def _ngrams(t: Any, unit: int, starts: Any, ends: Any, ids: Any, known: int, pow
         joined_starts[i] = at
         at += ends[i] - starts[i]
     joined_starts[count] = at
+    # The words without spaces between them, and hashes of their beginnings, in one go.
     joined = np.empty(at, np.int32)
+    prefix = np.empty(at + 1, np.int64)
+    prefix[0] = 0
+    value = np.int64(0)
     at = 0
     for i in range(count):
         for k in range(starts[i], ends[i]):
             joined[at] = t[k]
+            value = value * HASH_BASE + t[k] + 1
             at += 1
+            prefix[at] = value
     found = np.zeros(9, np.int64)
     top_ngrams(ids, known, joined_starts, 0 if unit == CHARACTERS else 1, found[:3])
-    duplicate_ngrams(joined, joined_starts, count, powers, found[3:])
+    duplicate_ngrams(joined, joined_starts, count, prefix, powers, found[3:])
     for i in range(9):
         row[i] = share(found[i], n)
 

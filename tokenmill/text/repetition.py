@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from tokenmill.text.compiled import inner
-from tokenmill.text.tables import HASH_BASE
 
 TOP_SIZES = (2, 3, 4)
 """Sizes of n-grams whose commonest one is measured (Gopher, table A1)."""
@@ -111,9 +110,10 @@ def _beginnings(grams: Any, places: Any, candidates: int, last: int) -> int:
     kept = 0
     for c in range(candidates):
         i = places[c]
-        if i <= last and grams[i] >= 0 and grams[i + 1] >= 0:
-            places[kept] = i
-            kept += 1
+        if i > last:
+            break
+        places[kept] = i
+        kept += (grams[i] | grams[i + 1]) >= 0  # both; a branch here would be a coin toss
     return kept
 
 
@@ -153,14 +153,8 @@ def _may_repeat(joined_starts: Any, n_words: int, prefix: Any, powers: Any, plac
 
 
 @inner
-def duplicate_ngrams(joined: Any, joined_starts: Any, n_words: int, powers: Any, found: Any) -> None:
-    """Characters in repeated 5- to 10-grams into found[0:6]. `joined`: the words without spaces."""
-    prefix = np.empty(len(joined) + 1, np.int64)
-    prefix[0] = 0
-    value = np.int64(0)
-    for k in range(len(joined)):
-        value = value * HASH_BASE + joined[k] + 1
-        prefix[k + 1] = value
+def duplicate_ngrams(joined: Any, joined_starts: Any, n_words: int, prefix: Any, powers: Any, found: Any) -> None:
+    """Characters in repeated 5- to 10-grams into found[0:6]. `joined`: words without spaces, `prefix`: its hashes."""
     places = np.empty(n_words, np.int32)
     candidates = _may_repeat(joined_starts, n_words, prefix, powers, places)
     mask = table_size(candidates) - 1

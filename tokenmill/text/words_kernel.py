@@ -172,6 +172,16 @@ def _marks(t: Any, f: Any, n: int) -> tuple[int, int, int]:
 
 
 @inner
+def _capitals(f: Any, s: int, e: int) -> bool:
+    """Whether a word has two or more letters, all of them upper case."""
+    letters = upper = 0
+    for k in range(s, e):
+        letters += f[k] & ALPHA != 0
+        upper += f[k] & (ALPHA | UPPER) == ALPHA | UPPER
+    return letters > 1 and upper == letters
+
+
+@inner
 def word_statistics(
     t: Any, f: Any, n: int, unit: int, starts: Any, ends: Any, first: Any, counts: Any, row: Any
 ) -> None:
@@ -184,12 +194,9 @@ def word_statistics(
         s, e = starts[first[number]], ends[first[number]]
         all_of = any_of = np.uint32(0)
         all_of = ~all_of
-        letters = upper = 0
         for k in range(s, e):
             all_of &= f[k]
             any_of |= f[k]
-            letters += f[k] & ALPHA != 0
-            upper += f[k] & (ALPHA | UPPER) == ALPHA | UPPER
         if all_of & NO_WORD == 0:
             gopher += times
             gopher_chars += times * (e - s)
@@ -201,7 +208,7 @@ def word_statistics(
             distinct += 1
             if times > 1:
                 entropy += times * math.log(times)
-            if letters > 1 and upper == letters:
+            if any_of & UPPER and e - s > 1 and _capitals(f, s, e):
                 capitals += times
     hashes, ellipses, longest = _marks(t, f, n)
     spaced = unit == SPACED
