@@ -32,7 +32,7 @@ class Adjustable(Filter):
     [
         ("a.b=1", ("a", "b", 1)),
         ("a.b=0.5", ("a", "b", 0.5)),
-        ("a.b=none", ("a", "b", None)),
+        ("a.b=none", ("a", "b", "none")),
         ("a.b=null", ("a", "b", None)),
         ("a.b=True", ("a", "b", True)),
         ("a.b=text", ("a", "b", "text")),

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,8 +22,9 @@ from tokenmill.report.funnel import fold
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "data"
 RULES = """
-from tokenmill import (C4Lines, Doc, Filter, FineWebQuality, GopherQuality, GopherRepetition, Pipeline, ReadJsonl,
-                       RedactPii, Rule, WriteParquet, signal)
+import pyarrow as pa
+from tokenmill import (C4Lines, Doc, Filter, FineWebQuality, GopherQuality, Pipeline, ReadJsonl, Rewrite, Rule,
+                       WriteParquet, signal)
 
 @signal("vowel_share", unit="share", source="test")
 def vowels(doc):
@@ -52,9 +56,33 @@ class Late(Filter):
     def judge(self, doc):
         return "word" if self.word in doc.text else None
 
-mine = Pipeline("mine", [ReadJsonl(), NoExample(), Early(), Vowels(), GopherQuality(min_words=4, min_stop_words=1),
-    GopherRepetition(), C4Lines(terminal_punctuation=False), GopherQuality(min_words=3, min_stop_words=1),
-    FineWebQuality(max_short_line_share=None), Late(), WriteParquet()])
+class SetUrl(Rewrite):
+    adds = {"url": pa.string()}
+    keeps_text = True
+    def rewrite(self, doc):
+        return {"url": "http://same.org/"}
+
+class Sneaky(Rewrite):
+    def rewrite(self, doc):
+        return {"url": "http://same.org/"}
+
+class Both(Filter):
+    reads = ("url",)
+    min_words: int | None = 3
+    def rules(self):
+        return (Rule("gopher_word_count", "<", self.min_words, "few"),)
+    def judge(self, doc):
+        return super().judge(doc)
+
+loose = {name: None for name in GopherQuality().config() if name not in ("min_words", "min_stop_words")}
+mine = Pipeline("mine", [ReadJsonl(), NoExample(), Early(), Vowels(),
+    GopherQuality(min_words=4, min_stop_words=1, **loose),
+    C4Lines(terminal_punctuation=False), GopherQuality(min_words=3, min_stop_words=1, **loose),
+    FineWebQuality(max_short_line_share=None, max_dup_line_char_share=None), Late(), WriteParquet()])
+overwrites = Pipeline("overwrites", [ReadJsonl(), NoExample(), SetUrl(), WriteParquet()])
+sneaky = Pipeline("sneaky", [ReadJsonl(), NoExample(), Sneaky(), WriteParquet()])
+both = Pipeline("both", [ReadJsonl(), Both(), C4Lines(), WriteParquet()])
+edited = Pipeline("edited", [ReadJsonl(), SetUrl(), Vowels(), WriteParquet()])
 """
 
 
@@ -186,36 +214,97 @@ def test_enforced_filters_drop_and_stay_as_they_are(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def mine(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path, Path]:
-    folder = tmp_path_factory.mktemp("mine")
-    (folder / "my.py").write_text(RULES)
-    return f"{folder / 'my.py'}:mine", folder / "in", folder / "annotated"
+def my(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("mine") / "my.py"
+    file.write_text(RULES)
+    return file
 
 
-def test_filters_of_ones_own(mine: tuple[str, Path, Path], tmp_path: Path, write_jsonl: Callable[..., Path]) -> None:
-    recipe, _, _ = mine
-    words = "the and of red fish blue stone runs over to one two".split()
+def some_texts() -> list[dict[str, str]]:
+    words = "the and of red fish blue stone runs sky to try my".split()
     texts = [
-        " ".join(words[(i * k) % 12] for k in range(1, 3 + i % 9)) + (". {" if i % 5 == 0 else ".") for i in range(80)
+        " ".join(words[(i * k) % 12] for k in range(1, 4 + i % 9)) + (" {." if i % 5 == 0 else ".") for i in range(80)
     ]
-    texts += ["aeiou aei the and to", "poison the and of to", "the and x [1] y\nthe and z", "日本語の本です。" * 5]
-    rows_ = [{"text": text, "url": f"http://{'spam' if i % 7 == 0 else 'ham'}.org/{i}"} for i, text in enumerate(texts)]
-    source = write_jsonl(rows_)
-    out = tmp_path / "annotated"
-    assert command(recipe, source, out, mode="annotate", max_quarantined=1.0) == 0
+    texts += ["aeiou aei the and to", "the and x [1] y\nthe and z", "日本語の本です。" * 5]
+    return [{"text": text, "url": f"http://{'spam' if i % 7 == 0 else 'ham'}.org/{i}"} for i, text in enumerate(texts)]
+
+
+def kept(output: Path) -> int:
+    return sum(pq.read_metadata(path).num_rows for path in (output / "data").glob("*.parquet"))
+
+
+def test_filters_of_ones_own(my: Path, tmp_path: Path, write_jsonl: Callable[..., Path]) -> None:
+    source = write_jsonl(some_texts())
+    out, counts = tmp_path / "annotated", []
+    assert command(f"{my}:mine", source, out, mode="annotate") == 0
     for number, settings in enumerate(
         [
             (),
-            ("vowels.max_share=0.3", "gopher_quality.min_words=6"),
+            ("vowels.max_share=0.25", "gopher_quality.min_words=6"),
             ("gopher_quality_2.min_words=9", "gopher_quality.min_words=2"),
-            ("no_example.word=ham",),
-            ("late.word=stone",),
+            ("no_example.word=ham/1",),
+            ("late.word=stone", "fineweb_quality.min_line_punct_share=none"),
         ]
     ):
         again, fresh = tmp_path / f"again{number}", tmp_path / f"fresh{number}"
         assert refilter_run(str(out), str(again), settings, 0) == 0
-        assert command(recipe, source, fresh, *settings, max_quarantined=1.0) == 0
+        assert command(f"{my}:mine", source, fresh, *settings) == 0
         assert data(again) == data(fresh), settings
-    with pytest.raises(ConfigError, match="early cannot be judged again"):
+        counts.append(kept(again))
+    assert min(counts) > 0
+    assert len(set(counts)) == len(counts), counts
+    with pytest.raises(ConfigError, match="early cannot be decided again"):
         refilter_run(str(out), str(tmp_path / "no"), ("early.mark=x",), 0)
+
+
+def test_what_made_a_stage_fail_is_not_forgotten(my: Path, tmp_path: Path, write_jsonl: Callable[..., Path]) -> None:
+    source = write_jsonl([*some_texts(), {"text": "poison the and of to", "url": "u"}])
+    out = tmp_path / "annotated"
+    assert command(f"{my}:mine", source, out, mode="annotate") == 0
     assert [row["stage"] for row in rows(out, "quarantine")] == ["text_signals"]
+    assert refilter_run(str(out), str(tmp_path / "again"), ("vowels.max_share=0.3",), 0) == 0
+    assert fold(RunFolder(str(tmp_path / "again"))).records == 84
+    with pytest.raises(ConfigError, match="put documents into quarantine"):
+        refilter_run(str(out), str(tmp_path / "off"), ("vowels.max_share=none",), 0)
+
+
+def test_columns_that_change_later(my: Path, tmp_path: Path, write_jsonl: Callable[..., Path]) -> None:
+    source = write_jsonl(some_texts())
+    for name, setting in (("overwrites", "no_example.word=ham"), ("both", "both.min_words=9")):
+        out = tmp_path / name
+        assert command(f"{my}:{name}", source, out, mode="annotate") == 0
+        with pytest.raises(ConfigError, match="cannot be decided again"):
+            refilter_run(str(out), str(tmp_path / "no"), (setting,), 0)
+        assert command(f"{my}:{name}", source, tmp_path / f"{name}-fresh") == 0
+        assert refilter_run(str(out), str(tmp_path / f"{name}-same"), (), 0) == 0
+        assert data(tmp_path / f"{name}-same") == data(tmp_path / f"{name}-fresh")
+    with pytest.raises(ConfigError, match="does not declare"):
+        command(f"{my}:sneaky", source, tmp_path / "sneaky")
+
+
+def test_changed_code_and_moved_folders(my: Path, tmp_path: Path, write_jsonl: Callable[..., Path]) -> None:
+    file, out = tmp_path / "mine2.py", tmp_path / "annotated"
+    file.write_text(re.sub(r"class (\w+)\(", r"class \1Again(", RULES).replace('"vowel_share"', '"vowels_again"'))
+    for name in re.findall(r"class (\w+)\(", RULES):
+        file.write_text(re.sub(rf"\b{name}\(\)", f"{name}Again()", file.read_text()))
+    source = write_jsonl(some_texts())
+    script = [sys.executable, "-m", "tokenmill"]
+
+    def tokenmill(*arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [*script, *map(str, arguments), "--workers", "0"]
+        return subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+
+    done = tokenmill("run", f"{file}:edited", "--input", source, "--output", out, "--mode", "annotate")
+    assert done.returncode == 0, done.stderr
+    moved = tmp_path / "moved"
+    out.rename(moved)
+    assert tokenmill("refilter", "moved/", "--output", "again").returncode == 0
+    assert tokenmill("refilter", moved, "--output", "again").returncode == 0  # the same run, in other words
+    original = file.read_text()
+    file.write_text(original.replace("same.org", "other.org"))
+    changed = tokenmill("refilter", moved, "--output", "no")
+    assert changed.returncode == 2
+    assert "no longer what made the run" in changed.stderr
+    file.unlink()
+    assert tokenmill("refilter", moved, "--output", "from-the-copy").returncode == 0
+    assert data(tmp_path / "from-the-copy") == data(tmp_path / "again")

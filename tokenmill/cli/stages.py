@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 
+from rich.markup import escape
 from rich.table import Table
 
 from tokenmill.cli.console import output_console
@@ -35,23 +36,34 @@ def show_stage(name: str) -> None:
     console = output_console()
     console.print(f"{name} ({kind_of(cls)}, version {cls.version})", style="bold", highlight=False)
     console.print(inspect.getdoc(cls) or "", highlight=False, markup=False)
+    fields = field_docs(cls)
+    if not any(field.required for field in fields):
+        _print_made(cls())
+    settings = Table(title="settings")
+    for column in ("name", "type", "default", "meaning"):
+        settings.add_column(column, overflow="fold")
+    for field in fields:
+        default = "required" if field.required else repr(field.default)
+        settings.add_row(field.name, escape(field.type), escape(default), escape(field.text))
+    if settings.row_count:
+        console.print(settings)
+    if any(field.required for field in fields):
+        return
     stage = cls()
+    if isinstance(stage, Filter) and stage.rules():
+        console.print(_rules_table(stage))
+    if stage.measures():
+        console.print(_signals_table(stage))
+
+
+def _print_made(stage: Stage) -> None:
+    """The columns of a stage with its default settings."""
+    console = output_console()
     if stage.reads:
         console.print(f"reads: {', '.join(stage.reads)}", highlight=False)
     if stage.columns_added() and not stage.measures():
         adds = ", ".join(f"{column} ({dtype})" for column, dtype in stage.columns_added().items())
         console.print(f"adds: {adds}", highlight=False)
-    settings = Table(title="settings")
-    for column in ("name", "type", "default", "meaning"):
-        settings.add_column(column, overflow="fold")
-    for field in field_docs(cls):
-        settings.add_row(field.name, field.type, repr(field.default), field.text)
-    if settings.row_count:
-        console.print(settings)
-    if isinstance(stage, Filter) and stage.rules():
-        console.print(_rules_table(stage))
-    if stage.measures():
-        console.print(_signals_table(stage))
 
 
 def _signals_table(stage: Stage) -> Table:

@@ -40,7 +40,8 @@ def holds(rule: Rule, column: Column) -> pa.BooleanArray:
 
 def _compared(rule: Rule, values: pa.Array, keys: pa.Array | None) -> pa.BooleanArray | None:
     if rule.comparison in ("in", "not in"):
-        if keys is not None or not isinstance(rule.threshold, tuple | list):
+        exact = pa.types.is_string(values.type) or pa.types.is_int64(values.type)
+        if keys is not None or not exact or not isinstance(rule.threshold, tuple | list):
             return None
         inside = pc.is_in(values, value_set=pa.array(list(rule.threshold), values.type))
         listed = inside if rule.comparison == "in" else pc.invert(inside)

@@ -119,10 +119,14 @@ def code_digest(cls: type[Stage]) -> dict[str, str]:
 
     An edited filter is another filter, whatever its settings say.
     """
-    if not cls.__module__.startswith(_USER_MODULES):
-        return {}
-    file = sys.modules[cls.__module__].__file__
-    return {"source": hashlib.sha256(Path(str(file)).read_bytes()).hexdigest()}
+    return {"source": digest} if (digest := source_digest(cls.__module__)) else {}
+
+
+def source_digest(module: str) -> str:
+    """SHA-256 of the user's file that was imported as `module`; "" for modules of installed packages."""
+    if not module.startswith(_USER_MODULES):
+        return ""
+    return hashlib.sha256(Path(str(sys.modules[module].__file__)).read_bytes()).hexdigest()
 
 
 def load_file(path: str) -> ModuleType:

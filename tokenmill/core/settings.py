@@ -26,7 +26,7 @@ def parse_assignment(text: str) -> tuple[str, str, Any]:
     try:
         return stage, field, json.loads(raw)
     except json.JSONDecodeError:
-        return stage, field, {"True": True, "False": False, "None": None, "none": None}.get(raw, raw)
+        return stage, field, {"True": True, "False": False}.get(raw, raw)
 
 
 def build_stage(cls: type[Stage], config: Mapping[str, Any]) -> Stage:
@@ -59,6 +59,8 @@ def _fit(value: Any, hint: Any) -> tuple[bool, Any]:
     if hint is Any:
         return True, value
     if origin in (typing.Union, types.UnionType):
+        if value in ("None", "none") and type(None) in typing.get_args(hint):
+            return True, None
         for option in typing.get_args(hint):
             found, result = _fit(value, option)
             if found:
@@ -100,6 +102,7 @@ class FieldDoc:
     type: str
     default: Any
     text: str
+    required: bool = False
 
 
 def field_docs(cls: type[Stage]) -> list[FieldDoc]:
@@ -110,8 +113,11 @@ def field_docs(cls: type[Stage]) -> list[FieldDoc]:
             docs.update(_literals_under_fields(base))
     out = []
     for f in dataclasses.fields(cls):  # type: ignore[arg-type]
-        default = None if f.default is dataclasses.MISSING else f.default
-        out.append(FieldDoc(f.name, str(f.type), default, " ".join(docs.get(f.name, "").split())))
+        factory: Any = f.default_factory
+        made = factory is not dataclasses.MISSING
+        required = f.default is dataclasses.MISSING and not made
+        default = factory() if made else None if required else f.default
+        out.append(FieldDoc(f.name, str(f.type), default, " ".join(docs.get(f.name, "").split()), required))
     return out
 
 

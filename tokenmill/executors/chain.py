@@ -74,6 +74,9 @@ class Chain:
         """
         self._columns = columns
         self._rules = rules or {}
+        self.memory_is_fatal = False
+        """Let MemoryError through: a process that can be replaced is better off dead. Compiled code does not give
+        back what it had allocated before, and the documents after would pay."""
         self.labels = [label for label, _ in stages]
         self.stages = [stage for _, stage in stages]
         self._sample = sample
@@ -164,7 +167,8 @@ class Chain:
             first = first_holding(rules, column, len(frame.docs))
         except TokenmillError:
             raise
-        except Exception:
+        except Exception as error:
+            self._mind(error)
             return False
         if about.verdict:
             reasons = [rules[rule].reason if rule >= 0 else None for rule in first]
@@ -186,11 +190,12 @@ class Chain:
             changed = stage.rewrite_batch(frame.to_batch(stage.reads))
         except TokenmillError:
             raise
-        except Exception:
+        except Exception as error:
+            self._mind(error)
             return False
         if changed is None:
             return False
-        types = {**frame.types, **stage.columns_added()}
+        types = _settable(stage, frame)
         frame.rewrite(checked_columns(count.stage, changed, types, len(frame.docs)))
         return True
 
@@ -205,7 +210,7 @@ class Chain:
         ledger: _Ledger,
     ) -> None:
         act = stage.judge if isinstance(stage, Filter) else stage.rewrite
-        types = {**frame.types, **stage.columns_added()}
+        types = _settable(stage, frame)
         kept: list[int] = []
         touched: set[str] = set()
         verdicts: list[str | None] = []
@@ -222,6 +227,7 @@ class Chain:
                 continue
             except Exception as error:
                 # any library may fail on any page: the document pays, the shard goes on
+                self._mind(error)
                 self._quarantine(doc, count, ledger, type(error).__name__, str(error))
                 continue
             if outcome is None and isinstance(stage, Filter):
@@ -265,7 +271,8 @@ class Chain:
                 added = annotated(stage, batch)
             except TokenmillError:
                 raise
-            except Exception:  # one document made the batch fail: find it below, one at a time
+            except Exception as error:  # one document made the batch fail: find it below, one at a time
+                self._mind(error)
                 added = None
         if added is None:
             kept, added = self._one_at_a_time(index, stage, batch, frame, beat, count, ledger)
@@ -291,6 +298,7 @@ class Chain:
             except TokenmillError:
                 raise
             except Exception as error:
+                self._mind(error)
                 self._quarantine(frame.docs[position], count, ledger, type(error).__name__, str(error))
                 continue
             kept.append(position)
@@ -298,6 +306,10 @@ class Chain:
                 added[name].append(values)
         types = stage.columns_added()
         return kept, {n: pa.concat_arrays(parts) if parts else pa.array([], types[n]) for n, parts in added.items()}
+
+    def _mind(self, error: Exception) -> None:
+        if self.memory_is_fatal and isinstance(error, MemoryError):
+            raise error
 
     def _quarantine_poison(self, index: int, frame: Frame, poison: Poison, count: StageCount, ledger: _Ledger) -> None:
         if not poison:
@@ -343,6 +355,12 @@ class Chain:
     def _sampled(self, doc_id: str) -> bool:
         digest = hashlib.blake2b(doc_id.encode("utf-8", "replace"), digest_size=4, key=self._seed).digest()
         return int.from_bytes(digest, "little") < self._sample * 2**32
+
+
+def _settable(stage: Filter | Rewrite, frame: Frame) -> dict[str, pa.DataType]:
+    """What a stage may set: the text, and what it declares; so the plan knows which columns change where."""
+    text = {"text": frame.types["text"]} if "text" in frame.types else {}
+    return {**text, **stage.columns_added()}
 
 
 def _no_beat(stage: int, row: int) -> None:

@@ -20,6 +20,7 @@ from tokenmill.executors.channel import Channel, ChildGone
 from tokenmill.executors.framing import pack_batches, unpack_batches
 from tokenmill.executors.heartbeat import IDLE, Heartbeat, Position
 from tokenmill.executors.process import (
+    OUT_OF_MEMORY,
     Stopwatch,
     child_command,
     child_environment,
@@ -192,6 +193,8 @@ class ChildHost:
         if code < 0:
             name = signal.Signals(-code).name
             return position, f"killed_{name.lower()}", f"the process was killed by {name}"
+        if code == OUT_OF_MEMORY:
+            return position, "MemoryError", "more memory than the process may have (--memory-limit)"
         return position, "process_exit", f"the process ended with exit code {code}"
 
     def _stop(self) -> None:

@@ -15,7 +15,7 @@ import traceback
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from tokenmill.core.errors import FatalError, ShardError, TokenmillError
-from tokenmill.executors.process import die_with_parent, limit_memory, protect_stdout
+from tokenmill.executors.process import OUT_OF_MEMORY, die_with_parent, limit_memory, protect_stdout
 
 if TYPE_CHECKING:
     from tokenmill.executors.chain import Chain
@@ -53,6 +53,8 @@ def _serve(requests: BinaryIO, answers: BinaryIO, descriptor: int) -> None:
                 assert chain is not None
                 answer, packed = _run(chain, header, body, beat)
                 write_message(answers, answer, packed)
+        except MemoryError:
+            os._exit(OUT_OF_MEMORY)  # the parent blames the document that was at work, and starts afresh
         except TokenmillError as error:
             write_message(answers, {"ok": False, **error.to_fields()})
         except Exception as error:
@@ -74,6 +76,7 @@ def _set_up(header: dict[str, Any]) -> Chain:
     rules = {label: StageRules(**about) for label, about in header["rules"].items()}
     chain = Chain(stages, sample=header["sample"], seed=header["seed"], columns=header["columns"], rules=rules)
     chain.setup()
+    chain.memory_is_fatal = True
     calm_garbage_collection()
     return chain
 

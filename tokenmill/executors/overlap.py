@@ -26,6 +26,10 @@ class OverlapCount:
         enforced = annotation.enforce if annotation is not None else ()
         pairs = zip(plan.pipeline.labels, plan.pipeline.stages, strict=True)
         self._filters = [(label, s) for label, s in pairs if isinstance(s, Filter) and label not in enforced]
+        self._overwritten = {
+            label: {name for later in plan.pipeline.stages[place + 1 :] for name in later.columns_added()}
+            for place, label in enumerate(plan.pipeline.labels)
+        }
         self._measured = {label: about.measured for phase in plan.phases for label, about in phase.rules.items()}
         self.documents = self.kept = 0
         self.first: Counter[str] = Counter()
@@ -65,11 +69,12 @@ class OverlapCount:
         self, label: str, stage: Filter, batch: pa.RecordBatch, verdicts: pa.Array
     ) -> dict[str, npt.NDArray[np.bool_]]:
         """Per reason the documents that the filter would remove for it."""
-        if not stage.decides_by_rules:
+        measured = self._measured.get(label, {})
+        used = {measured.get(name, name) for rule in stage.rules() if rule.active for name in (rule.signal, rule.by)}
+        if not stage.decides_by_rules or used & self._overwritten[label]:  # only the verdict is what it was
             reasons = verdicts.to_pylist()
             names = {reason for reason in reasons if reason is not None}
             return {name: np.array([reason == name for reason in reasons]) for name in sorted(names)}
-        measured = self._measured.get(label, {})
 
         def column(name: str) -> pa.Array:
             return batch.column(measured.get(name, name) if is_signal(name) else name)

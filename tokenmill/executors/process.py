@@ -18,6 +18,10 @@ from typing import BinaryIO
 _PR_SET_PDEATHSIG = 1
 
 
+OUT_OF_MEMORY = 86
+"""Exit code of a child that could not get memory."""
+
+
 def die_with_parent(parent: int) -> None:
     """Ask the kernel to kill this process when its parent dies; leave now if that has happened already."""
     if sys.platform == "linux":

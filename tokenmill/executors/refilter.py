@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from tokenmill.core.errors import ConfigError
 from tokenmill.core.measuring import StageRules, measured_columns
 from tokenmill.core.pipeline import Pipeline
 from tokenmill.core.plan import Phase, Plan, make_plan, verdict_column
-from tokenmill.core.signals import is_signal
+from tokenmill.core.signals import is_signal, known_signals
 from tokenmill.core.stage import Filter, InputShard, Rewrite, Stage
-from tokenmill.executors.runspec import Options, RunSpec, load_run
+from tokenmill.executors.runspec import Options, RunSpec, absolute_location, load_run
 from tokenmill.io.annotated import ReadAnnotated
 from tokenmill.io.runfolder import RunFolder
 
@@ -29,7 +30,7 @@ def refilter_spec(run: str, settings: Iterable[tuple[str, str, Any]]) -> RunSpec
     settings: (stage, field, value). ConfigError where a setting needs what the run has not stored.
     """
     folder = RunFolder(run)
-    data = load_run(folder)
+    data = {**load_run(folder), "folder": folder.location}
     if data.get("mode") != "annotate":
         raise ConfigError(
             f"{run} has no signals stored",
@@ -45,7 +46,7 @@ def refilter_spec(run: str, settings: Iterable[tuple[str, str, Any]]) -> RunSpec
 def rebuild(data: Mapping[str, Any]) -> Plan:
     """The plan that a refiltered run's `run.json` describes."""
     folder = RunFolder(data["refilter"]["run"])
-    annotated = load_run(folder)
+    annotated = {**load_run(folder), "folder": folder.location}
     if annotated["fingerprint"] != data["refilter"]["fingerprint"]:
         raise ConfigError(
             f"{folder.location} is not the run that was filtered before",
@@ -56,11 +57,14 @@ def rebuild(data: Mapping[str, Any]) -> Plan:
 
 def refilter_plan(folder: RunFolder, data: Mapping[str, Any], pipeline: Pipeline) -> Plan:
     """The plan of `pipeline` on the documents of the annotated run with `run.json` `data`."""
-    _check_same_stages(_original(data), pipeline)
+    _check_same_settings(_original(data), pipeline)
     fresh = make_plan(pipeline, _inputs(folder, data))
-    annotated = Pipeline.from_json(data)
+    _check_same_digests(data, fresh)
+    annotated = Pipeline.from_json(_here(data))
     rules = _rules(annotated, data, fresh)
-    stages: dict[str, Stage] = {READ: ReadAnnotated(run=folder.location)}
+    _check_nothing_missing(folder, data, annotated, fresh)
+    run = absolute_location(folder.location).rstrip("/")
+    stages: dict[str, Stage] = {READ: ReadAnnotated(run=run)}
     pairs = dict(zip(fresh.pipeline.labels, fresh.pipeline.stages, strict=True))
     stages.update({label: pairs[label] for label in rules})
     last = fresh.pipeline.labels[-1]
@@ -74,14 +78,26 @@ def refilter_plan(folder: RunFolder, data: Mapping[str, Any], pipeline: Pipeline
         columns={field.name: field.type for field in fresh.schema},
         rules=rules,
     )
-    origin = {"run": folder.location, "fingerprint": data["fingerprint"]}
+    origin = {"run": run, "fingerprint": data["fingerprint"]}
     return Plan(fresh.pipeline, (phase,), fresh.inputs, fresh.digests, fresh.schema, fresh.inserted, refilter=origin)
+
+
+def _here(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`run.json` with the copies of the user's files that the run keeps, where the originals are gone."""
+    folder = data.get("folder")
+    stages = []
+    for entry in data["stages"]:
+        copy = Path(folder, "recipe", Path(entry.get("file", "")).name) if folder else None
+        if "file" in entry and not Path(entry["file"]).is_file() and copy is not None and copy.is_file():
+            entry = {**entry, "file": str(copy)}
+        stages.append(entry)
+    return {**data, "stages": stages}
 
 
 def _original(data: Mapping[str, Any]) -> Pipeline:
     """The recipe without the stages that the plan had put in."""
     inserted = set(data["inserted"])
-    entries = [entry for entry in data["stages"] if entry["stage"] not in inserted]
+    entries = [entry for entry in _here(data)["stages"] if entry["stage"] not in inserted]
     return Pipeline.from_json({**data, "stages": entries})
 
 
@@ -102,7 +118,7 @@ def _inputs(folder: RunFolder, data: Mapping[str, Any]) -> list[InputShard]:
     return found
 
 
-def _check_same_stages(before: Pipeline, after: Pipeline) -> None:
+def _check_same_settings(before: Pipeline, after: Pipeline) -> None:
     """Only settings of filters may differ."""
     for label, old, new in zip(before.labels, before.stages, after.stages, strict=True):
         if isinstance(old, Filter) or old.config() == new.config():
@@ -115,6 +131,41 @@ def _check_same_stages(before: Pipeline, after: Pipeline) -> None:
         )
 
 
+def _check_same_digests(data: Mapping[str, Any], fresh: Plan) -> None:
+    """What made texts and signals must still be what it was: code, models, libraries."""
+    for label, stage in zip(fresh.pipeline.labels, fresh.pipeline.stages, strict=True):
+        before, now = data["digests"].get(label, {}), fresh.digests.get(label, {})
+        differ = [name for name in before.keys() & now.keys() if before[name] != now[name]]
+        if differ and not isinstance(stage, Filter):
+            raise ConfigError(
+                f"{label} is no longer what made the run: {', '.join(sorted(differ))} differ",
+                why=f"{before[differ[0]][:40]} then, {now[differ[0]][:40]} now; a fresh run would give other texts",
+                fix="use the code and the versions of the run (its run.json and recipe/), or run the recipe again",
+            )
+
+
+def _check_nothing_missing(folder: RunFolder, data: Mapping[str, Any], annotated: Pipeline, fresh: Plan) -> None:
+    """Documents that made a stage fail are in quarantine: they are missed when that stage would not run now."""
+    stages = dict(zip(annotated.labels, annotated.stages, strict=True))
+    after = dict(zip(fresh.pipeline.labels, fresh.pipeline.stages, strict=True))
+    measured = {name for stage in fresh.pipeline.stages for name in stage.measures()}
+    for phase in data["phases"]:
+        for _, manifest in folder.manifests(phase["directory"]):
+            for count in manifest["stages"]:
+                label = count["stage"]
+                stage = stages.get(label)
+                if not count["quarantined"] or stage is None:
+                    continue
+                own = {name for name in stage.measures() if known_signals()[name].compute is not None}
+                changed = isinstance(stage, Filter) and stage.config() != after[label].config()
+                if changed or own - measured:
+                    raise ConfigError(
+                        f"{label} put documents into quarantine that this setting might keep",
+                        why="they are not in the annotated run",
+                        fix="run the recipe again with this setting",
+                    )
+
+
 def _rules(annotated: Pipeline, data: Mapping[str, Any], fresh: Plan) -> dict[str, StageRules]:
     """How each filter that did not drop in the annotated run decides now, in the order of the recipe."""
     measured = dict(zip(annotated.labels, measured_columns(annotated.stages), strict=True))
@@ -124,7 +175,7 @@ def _rules(annotated: Pipeline, data: Mapping[str, Any], fresh: Plan) -> dict[st
     for label, stage in zip(fresh.pipeline.labels, fresh.pipeline.stages, strict=True):
         if not isinstance(stage, Filter):
             continue
-        same = stage.config() == configs[label]
+        same = stage.config() == configs[label] and data["digests"].get(label) == fresh.digests.get(label)
         if label in data["enforce"]:
             if not same:
                 raise ConfigError(
@@ -134,48 +185,36 @@ def _rules(annotated: Pipeline, data: Mapping[str, Any], fresh: Plan) -> dict[st
                 )
             continue
         later = annotated.stages[annotated.labels.index(label) + 1 :]
-        if stage.decides_by_rules:
-            _check_stored(label, stage, measured[label], stored, later)
-            found[label] = StageRules(measured[label])
-        elif same and data["digests"].get(label) == fresh.digests.get(label):
+        missing = _missing(stage, measured[label], stored, later)
+        if same and (missing or not stage.decides_by_rules):
             found[label] = StageRules(measured[label], stored=verdict_column(label))
+        elif missing:
+            raise ConfigError(
+                f"{label} cannot be decided again after the run",
+                why=f"it needs {', '.join(missing)}, not stored as it was",
+                fix="run the recipe again with this setting",
+            )
         else:
-            _check_judgeable(label, stage, stored, later)
-            found[label] = StageRules(measured[label] if not _changes_text(later) else {})
+            found[label] = StageRules(measured[label])
     return found
 
 
-def _check_stored(
-    label: str, stage: Filter, measured: Mapping[str, str], stored: set[str], later: Sequence[Stage]
-) -> None:
-    for rule in stage.rules():
-        if not rule.active:
-            continue
-        for name in filter(None, (rule.signal, rule.by)):
-            column = measured.get(name) if is_signal(name) else name
-            if column is None or column not in stored:
-                raise ConfigError(
-                    f"{label} needs {name!r}, which the annotated run has not measured there",
-                    fix="run the recipe again with this setting",
-                )
-            if any(column in stage.columns_added() for stage in later):
-                raise ConfigError(
-                    f"{label} decides on {column!r}, which a later stage has overwritten",
-                    fix="run the recipe again with this setting",
-                )
+def _missing(stage: Filter, measured: Mapping[str, str], stored: set[str], later: Sequence[Stage]) -> list[str]:
+    """What a filter needs and the run has not stored as it was when the filter saw it."""
+    overwritten = {name for stage in later for name in stage.columns_added()}
+    names = [name for rule in stage.rules() if rule.active for name in (rule.signal, rule.by) if name]
+    columns = [measured.get(name, f"{name} (not measured there)") if is_signal(name) else name for name in names]
+    missing = [column for column in columns if column not in stored or column in overwritten]
+    if not stage.decides_by_rules:
+        missing += [name for name in stage.reads if name not in stored or name in overwritten]
+        if _changes_text(later) and ("text" in stage.reads or _looks_at_text(stage)):
+            missing.append("the text (a later stage has changed it)")
+    return list(dict.fromkeys(missing))
 
 
-def _check_judgeable(label: str, stage: Filter, stored: set[str], later: Sequence[Stage]) -> None:
-    """A filter that judges documents can do so again if all it reads is stored as it was then."""
-    missing = [name for name in stage.reads if name not in stored]
-    if "text" in stage.reads and _changes_text(later):
-        missing.append("text (a later stage has changed it)")
-    if missing:
-        raise ConfigError(
-            f"{label} cannot be judged again after the run",
-            why=f"it reads {', '.join(missing)}, not stored as it was",
-            fix="run the recipe again with this setting",
-        )
+def _looks_at_text(stage: Filter) -> bool:
+    """Whether a filter that judges may measure the text: one that says what it reads, and not the text, does not."""
+    return not stage.reads or bool(stage.rules())
 
 
 def _changes_text(stages: Sequence[Stage]) -> bool:

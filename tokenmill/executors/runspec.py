@@ -149,8 +149,9 @@ def _differences(present: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[
     found = []
     if (present["mode"], present["enforce"]) != (wanted["mode"], wanted["enforce"]):
         found.append(f"mode {present['mode']} there, {wanted['mode']} here, or other filters to enforce")
-    if present.get("refilter") != wanted.get("refilter"):
-        found.append(f"made from {present.get('refilter')} there, from {wanted.get('refilter')} here")
+    made = [run.get("refilter", {}).get("fingerprint", "")[:12] for run in (present, wanted)]
+    if made[0] != made[1]:
+        found.append(f"made from the annotated run {made[0] or 'none'} there, {made[1] or 'none'} here")
     before = {entry["stage"]: entry for entry in present["stages"]}
     after = {entry["stage"]: entry for entry in wanted["stages"]}
     if list(before) != list(after):

@@ -137,7 +137,7 @@ class _Attempt:
         for batch in self._timed_batches():
             self._take(batch)
         self._flush_skipped()
-        if not self._writers:
+        if "data" not in self._writers:
             self._writer("data", pa.schema(list(self._phase.columns.items())))
         for writer in self._writers.values():
             writer.close()

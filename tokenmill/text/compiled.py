@@ -37,6 +37,7 @@ def entry(make: Callable[[str], Callable[..., Any]]) -> Callable[..., Any]:
 @cache
 def _sources_digest() -> str:
     digest = hashlib.sha256(numba.__version__.encode())
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    here = Path(__file__).parent
+    for path in [here.parent / "core" / "segment.py", *sorted(here.glob("*.py"))]:  # constants of both are compiled in
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()

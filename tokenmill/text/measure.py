@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from tokenmill.core.doc import Doc
 from tokenmill.core.errors import ConfigError, did_you_mean
+from tokenmill.core.pipeline import source_digest
 from tokenmill.core.signals import Signal, compute, known_signals, register_kernel
 from tokenmill.core.stage import Annotate
 from tokenmill.text.signals import COMPRESSION, FAMILIES, FAMILY, INTEGERS, NAMES
@@ -67,6 +68,10 @@ class TextSignals(Annotate):
         found = {}
         if any(signal.compute is None for signal in self._chosen.values()):
             found["unicode"] = unicodedata.unidata_version
+        for name, signal in self._chosen.items():
+            source = source_digest(signal.compute.__module__) if signal.compute is not None else ""
+            if source:
+                found[name] = source
         if COMPRESSION in self.signals:
             found["zlib"] = zlib.ZLIB_RUNTIME_VERSION
         return found
