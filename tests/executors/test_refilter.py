@@ -194,7 +194,7 @@ def test_only_finished_annotated_runs_are_refiltered(annotated: Path, tmp_path: 
         refilter_run(str(tmp_path / "plain"), str(tmp_path / "out"), (), 0)
     with pytest.raises(ConfigError, match="no run"):
         refilter_run(str(tmp_path / "nothing"), str(tmp_path / "out"), (), 0)
-    with pytest.raises(ConfigError, match="the run itself"):
+    with pytest.raises(ConfigError, match="in the run itself"):
         refilter_run(str(annotated), str(annotated), (), 0)
 
 
