@@ -22,6 +22,8 @@ from tokenmill.core.plan import make_plan
 from tokenmill.core.rule import Drop
 from tokenmill.core.settings import build_stage
 from tokenmill.filters.pii import RedactPii
+from tokenmill.text.pii import PHONE, find_pii
+from tokenmill.text.pii.tokens import TOKENS
 
 EXAMPLES = {"email@example.com", "firstname.lastname@example.org"}
 DOCUMENTATION = [
@@ -205,7 +207,65 @@ def test_redacting_what_is_redacted_changes_nothing(text: str) -> None:
     assert redact(once, level="strict")["text"] == once
 
 
-@given(st.one_of(st.text(), st.lists(st.sampled_from(PIECES)).map("".join)))
+AMERICAN = {"url": "https://a.com/", "language": "en"}
+
+
+@pytest.mark.parametrize(
+    ("start", "between"),
+    [
+        *(("Phone numbers of our shops:\n", between) for between in ("\n", "\r\n", "\n\n", " / ", ", ", " • ", " - ")),
+        ("Phone numbers of our shops:\n- ", "\n- "),
+        ("Phone numbers of our shops:\n• ", "\n • "),
+        ("Phone numbers of our shops:\n* ", ",\n\n  * "),
+        ("Phone numbers of our shops: ", " and "),
+    ],
+)
+@pytest.mark.parametrize("form", ["(212) 736-50{:02}", "212-736-50{:02}", "212 736 50{:02}", "21273650{:02}"])
+def test_a_list_of_telephone_numbers_after_one_word(start: str, between: str, form: str) -> None:
+    text = start + between.join(map(form.format, range(1, 61))) + "\nThanks"
+    assert len(find_pii(text, [PHONE], ("US",))) == 60  # at once, not in a pass each
+    changes = redact(text, page=AMERICAN, level="strict")
+    assert changes["text"] == start + between.join(["<PHONE_NUMBER>"] * 60) + "\nThanks"
+    assert changes["pii_phones"] == 60
+
+
+@pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        (
+            "4012 8888 8888 1881\nOrder number 5555555555554444 here",
+            "<CREDIT_CARD>\nOrder number 5555555555554444 here",
+        ),
+        (
+            "SSN 219-09-8888" + " " * 55 + "219-09-8889" + " " * 55 + "219-09-8890",
+            "SSN <SSN>" + " " * 55 + "219-09-8889" + " " * 55 + "219-09-8890",
+        ),
+        (
+            "IBAN DE89370400440532013000. Parts 219-09-8888 and 219-09-8889",
+            "IBAN <IBAN>. Parts 219-09-8888 and 219-09-8889",
+        ),
+        ("+1 212-736-5001 and then\nid (212) 736-5002", "<PHONE_NUMBER> and then\nid (212) 736-5002"),
+        ("+1 212-736-5001: see 212-736-5002", "<PHONE_NUMBER>: see 212-736-5002"),
+    ],
+)
+def test_tokens_name_nothing(text: str, redacted: str) -> None:
+    assert redact(text, page=AMERICAN, level="strict")["text"] == redacted
+    assert redact(redacted, page=AMERICAN, level="strict")["text"] == redacted
+
+
+@pytest.mark.parametrize("token", TOKENS.values())
+@pytest.mark.parametrize("number", ["(212) 736-5001", "219-09-8888", "order 4111111111111111", "30569309025904"])
+def test_no_token_is_a_word_for_a_number(token: str, number: str) -> None:
+    for text in (f"{token} {number}", f"{number} {token}", f"{token}\n{token}: {number}"):
+        assert redact(text, page=AMERICAN, level="strict")["text"] == text
+
+
+def test_words_beside_a_token_count() -> None:
+    text = "phone <PHONE_NUMBER> 212-736-5001, <SSN>SSN 219-09-8888"
+    assert redact(text, page=AMERICAN, level="strict")["text"] == "phone <PHONE_NUMBER> <PHONE_NUMBER>, <SSN>SSN <SSN>"
+
+
+@given(st.one_of(st.text(), st.lists(st.sampled_from([*PIECES, *TOKENS.values()])).map("".join)))
 def test_never_raises_and_is_done_after_one_pass(text: str) -> None:
     page = {"url": "https://a.com/", "language": "en"}
     changes = redact(text, page=page, level="strict")

@@ -17,6 +17,7 @@ from tokenmill.core.schema import DOC_ID
 from tokenmill.core.stage import Rewrite
 from tokenmill.text.pii import CARD, EMAIL, IBAN, IPV4, IPV6, KEY, PHONE, SSN, Span, find_pii, phones, scan
 from tokenmill.text.pii.regions import regions_of
+from tokenmill.text.pii.tokens import TOKENS
 
 _EMAILS = ("email@example.com", "firstname.lastname@example.org")
 """Addresses at domains that are reserved for examples (RFC 2606), as in FineWeb."""
@@ -24,14 +25,6 @@ _IPV4_NETWORKS = ("192.0.2.", "198.51.100.", "203.0.113.")
 """Networks of 256 addresses for documentation (RFC 5737). FineWeb used addresses that belong to someone."""
 _IPV6_NETWORK = "2001:db8::"
 """Network for documentation (RFC 3849)."""
-_TOKENS = {
-    CARD: "<CREDIT_CARD>",
-    IBAN: "<IBAN>",
-    KEY: "<SECRET_KEY>",
-    SSN: "<SSN>",
-    PHONE: "<PHONE_NUMBER>",
-}
-"""Kinds for which nothing is reserved: any made-up number may be somebody's."""
 
 _KINDS_OF = {
     "emails": (EMAIL,),
@@ -56,7 +49,7 @@ class RedactPii(Rewrite):
     Private and reserved IP addresses, version numbers and addresses at example.com stay. See docs/pii.md.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     reads = ("text",)
     adds: ClassVar[Mapping[str, pa.DataType]] = {f"pii_{setting}": pa.int64() for setting in _KINDS_OF}
 
@@ -154,8 +147,8 @@ def replaced(text: str, spans: list[Span], key: str) -> str:
 
 
 def _replacement(span: Span, key: str) -> str:
-    if span.kind in _TOKENS:
-        return _TOKENS[span.kind]
+    if span.kind in TOKENS:
+        return TOKENS[span.kind]
     place = f"{key}\0{span.start}\0{span.end}".encode("utf-8", "surrogatepass")
     number = int.from_bytes(hashlib.blake2b(place, digest_size=8).digest(), "big")
     if span.kind == EMAIL:

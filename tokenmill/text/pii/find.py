@@ -14,6 +14,7 @@ from tokenmill.text.pii.plain import plain
 from tokenmill.text.pii.scan import ascii_image
 from tokenmill.text.pii.spans import CARD, EMAIL, IBAN, IPV4, IPV6, KEY, KINDS, PHONE, SSN, Span, merged
 from tokenmill.text.pii.ssns import find_ssns
+from tokenmill.text.pii.tokens import without_tokens
 
 _SEARCHES: dict[str, Callable[[str, bytes], list[Span]]] = {
     KEY: find_keys,
@@ -29,9 +30,10 @@ _SEARCHES: dict[str, Callable[[str, bytes], list[Span]]] = {
 def find_pii(text: str, kinds: Collection[str] = KINDS, regions: Sequence[str] = ()) -> list[Span]:
     """Spans of the kinds in order, without overlaps.
 
-    `regions` are the countries (ISO 3166) whose national telephone numbers are looked for.
+    `regions` are the countries (ISO 3166) whose national telephone numbers are looked for. Tokens that stand
+    for what was found before are neither found nor words that name a number.
     """
-    text = plain(text)
+    text = plain(without_tokens(text))
     image = ascii_image(text)
     spans = [span for kind, search in _SEARCHES.items() if kind in kinds for span in search(text, image)]
     if PHONE in kinds:

@@ -46,7 +46,12 @@ _NEW_LINE = re.compile(r"\n.*[^\W\d_]", re.DOTALL)
 _DATE = re.compile(
     r"(?:19|20)[0-9]{2}([-./])[0-9]{2}\1[0-9]{2}(?![0-9])|[0-9]{1,2}([./-])[0-9]{1,2}\2(?:19|20)[0-9]{2}(?![0-9])"
 )
-_BETWEEN = re.compile(r"[ ,;/&|]{1,4}(?:or|and|oder|und|ou|et|y|o|e|или|и)?[ ]{0,2}[(]?")
+_BETWEEN = re.compile(
+    r"(?:[ \t\r\n,;/&|*\u2022\u00b7\u2023\u25aa\u25ab\u25a0\u25cf\u25cb\u25e6\u2043]|[-\u2014](?=[ \t])){1,12}"
+    r"(?:or|and|oder|und|ou|et|y|o|e|или|и)?[ ]{0,2}[(]?"
+)
+"""Between two numbers of a list: commas, slashes, new lines, bullets, "or"."""
+_MOST_BETWEEN = 12 + 4 + 2 + 1
 
 
 def library_version() -> str:
@@ -66,8 +71,12 @@ def find_phones(text: str, regions: Sequence[str] = ()) -> list[Span]:
     """Telephone numbers that a numbering plan has."""
     judge = _Judge(regions)
     spans: list[Span] = []
-    if "+" in text:
-        spans += [span for match in _INTERNATIONAL.finditer(text) if (span := _international(text, match, judge))]
+    match = _INTERNATIONAL.search(text) if "+" in text else None
+    while match:
+        span = _international(text, match, judge, bool(spans) and spans[-1].end == match.start())
+        if span:
+            spans.append(span)
+        match = _INTERNATIONAL.search(text, span.end if span else match.end())
     spans += _nationals(text, judge, spans)
     return spans
 
@@ -97,9 +106,10 @@ class _Judge:
             return False
 
 
-def _international(text: str, match: re.Match[str], judge: _Judge) -> Span | None:
+def _international(text: str, match: re.Match[str], judge: _Judge, follows: bool) -> Span | None:
+    """The number that the match begins with; `follows`: right after another one, as where a list lost its lines."""
     start = match.start()
-    if start and (text[start - 1].isdigit() or text[start - 1] == "+"):  # "C++11", "2+10"
+    if not follows and start and (text[start - 1].isdigit() or text[start - 1] == "+"):  # "C++11", "2+10"
         return None
     end = _longest_valid(text, start, match.end(), judge, None)
     return _with_bracket(text, start, end) if end else None
@@ -108,31 +118,53 @@ def _international(text: str, match: re.Match[str], judge: _Judge) -> Span | Non
 def _nationals(text: str, judge: _Judge, known: list[Span]) -> list[Span]:
     """Numbers in national form, or with "00", that follow a word for telephones or another number."""
     spans: list[Span] = []
-    taken = {place for span in known for place in (span.start, span.start + 1)}
+    taken = {place: span.end for span in known for place in (span.start, span.start + 1)}
     ends = {span.end for span in known}
     named, other = Labels(text, _STEMS, _EXACT, _MARKED), Labels(text, _OTHER_STEMS, _OTHER_EXACT)
-    for match in _NATIONAL.finditer(text):
-        start = match.start()
-        if start and (text[start - 1].isalnum() or text[start - 1] in "_+."):
-            continue
-        if start - 1 in taken or start - 2 in taken:
-            continue
-        if _DATE.match(text, start):
-            continue
+
+    def is_told(start: int) -> bool:
         name = named.last(start - _NEAR, start)
-        named_so = name >= 0 and other.last(start - _NEAR, start) < name and not _NEW_LINE.search(text, name, start)
-        if not named_so and not _after_number(text, start, ends):
-            continue
-        end = _national_end(text, start, match.end(), judge)
-        if end:
-            spans.append(_with_bracket(text, start, end))
-            ends.add(end)
+        if name >= 0 and other.last(start - _NEAR, start) < name and not _NEW_LINE.search(text, name, start):
+            return True
+        return _after_number(text, start, ends)
+
+    match = _NATIONAL.search(text)
+    while match:
+        start, done = match.span()
+        inside = taken.get(start - 1) or taken.get(start - 2)
+        if inside:
+            done = inside
+        elif _may_start(text, start) and is_told(start):
+            end = _national_end(text, start, done, judge)
+            if end:
+                spans += [_with_bracket(text, start, end), *_glued(text, end, judge)]
+                done = spans[-1].end  # the candidate may go on into the next number of a list
+                ends |= {end, done}
+        match = _NATIONAL.search(text, done)
     return spans
 
 
+def _glued(text: str, start: int, judge: _Judge) -> list[Span]:
+    """International numbers that follow a number without a gap."""
+    spans: list[Span] = []
+    while match := _INTERNATIONAL.match(text, start):
+        span = _international(text, match, judge, True)
+        if span is None:
+            break
+        spans.append(span)
+        start = span.end
+    return spans
+
+
+def _may_start(text: str, start: int) -> bool:
+    """Whether a number may begin here: not within a word or a decimal, and not with a date."""
+    joined = start > 0 and (text[start - 1].isalnum() or text[start - 1] in "_+.")
+    return not joined and _DATE.match(text, start) is None
+
+
 def _after_number(text: str, start: int, ends: set[int]) -> bool:
-    """Whether nothing but "," or "or" stands between a number before and this one."""
-    for back in range(1, 9):
+    """Whether nothing but "," or "or", or a new line, stands between a number before and this one."""
+    for back in range(1, _MOST_BETWEEN + 1) if ends else ():
         if start - back in ends:
             return _BETWEEN.fullmatch(text, start - back, start) is not None
     return False
