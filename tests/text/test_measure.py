@@ -78,6 +78,12 @@ def test_given_words_are_used(words: list[str], times: int) -> None:
         assert found[name] == pytest.approx(wanted[name])
 
 
+def test_given_words_must_lie_in_the_text() -> None:
+    for words in ([[0, 9]], [[-1, 2]], [[2, 3], [0, 1]]):
+        with pytest.raises(ValueError, match="text 1"):
+            measure(pa.array(["abc", "abcd"]), ["text_word_count"], spans=[np.array([[0, 3]]), np.array(words)])
+
+
 def test_a_family_alone_gives_the_same_values() -> None:
     texts = [text[:3000] for text in EDGES.values()]
     every = rows(texts)

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tokenmill.core.doc import Doc
 from tokenmill.core.errors import ConfigError, did_you_mean
@@ -125,6 +126,8 @@ def measure(
         from tokenmill.text.tables import tables
 
         numbers = _language_numbers(languages, len(texts))
+        if spans is not None:
+            _check_spans(texts, spans)
         rows = measure_batch(data, offsets, families, tables(), _lists()[0], numbers, *_flat(spans))
         for name in wanted:
             if name != COMPRESSION:
@@ -151,6 +154,15 @@ def _families_of(names: Sequence[str]) -> int:
     """Bits of the families (`signals.FAMILIES`) that the kernel must measure."""
     families = {FAMILY[name] for name in names if name != COMPRESSION}
     return sum(1 << number for number, family in enumerate(FAMILIES) if family in families)
+
+
+def _check_spans(texts: pa.Array, spans: Sequence[npt.NDArray[Any]]) -> None:
+    """ValueError unless all words lie in their texts, in order: the kernel believes them."""
+    lengths = pc.utf8_length(texts.fill_null("")).to_pylist()
+    for number, (length, found) in enumerate(zip(lengths, spans, strict=True)):
+        places = np.asarray(found).reshape(-1)
+        if len(places) and (places[0] < 0 or places[-1] > length or (np.diff(places) < 0).any()):
+            raise ValueError(f"words of text {number} are not in order, or not inside its {length} characters")
 
 
 def _flat(spans: Sequence[npt.NDArray[Any]] | None) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
