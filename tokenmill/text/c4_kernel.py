@@ -9,8 +9,8 @@ import numpy as np
 
 from tokenmill.core.segment import CHARACTERS
 from tokenmill.text.compiled import entry, inner
-from tokenmill.text.lines_kernel import phrase_around
-from tokenmill.text.tables import BREAK, DECIMAL, RARE, SENTENCE_END, SENTENCE_END_BIT, SPACE, SPACE_BIT
+from tokenmill.text.lines_kernel import line_phrases
+from tokenmill.text.tables import BREAK, DECIMAL, SENTENCE_END, SENTENCE_END_BIT, SPACE, SPACE_BIT
 from tokenmill.text.tokens_kernel import decode, look_up, tokens_between
 from tokenmill.text.words_kernel import count_sentences, cut_characters, line_sentences, word_unit
 
@@ -46,18 +46,19 @@ def _citation(t: Any, f: Any, i: int, e: int) -> int:
 
 
 @inner
-def _words(t: Any, f: Any, s: int, e: int) -> tuple[int, bool, int]:
-    """Pieces between white space of a line, whether it has a square bracket, and its sentence-ending marks."""
+def _words(t: Any, f: Any, s: int, e: int) -> tuple[int, bool, bool, int]:
+    """Pieces between white space of a line, whether it has a square and a curly bracket, its sentence-ending marks."""
     count = marks = 0
-    brackets = 0
+    square = curly = 0
     before = np.uint32(SPACE)
     for i in range(s, e):
         flag = f[i]
         count += (before & ~flag) >> SPACE_BIT & 1
         marks += flag >> SENTENCE_END_BIT & 1
-        brackets += t[i] == _OPEN
+        square += t[i] == _OPEN
+        curly += t[i] == _CURLY
         before = flag
-    return count, brackets > 0, marks
+    return count, square > 0, curly > 0, marks
 
 
 @inner
@@ -79,20 +80,6 @@ def _ends_well(t: Any, s: int, e: int) -> bool:
     if not (last == 46 or last == 63 or last == 33 or last == 34 or last == 39):
         return False
     return not (last == _DOT and e - s >= 3 and t[e - 2] == _DOT and t[e - 3] == _DOT)
-
-
-@inner
-def _phrases(t: Any, f: Any, s: int, e: int, phrases: Any) -> tuple[bool, bool, bool, bool]:
-    """Whether a line has placeholder text, "javascript", a policy phrase, a curly bracket."""
-    lorem = script = policy = curly = False
-    for i in range(s, e):
-        curly = curly or t[i] == _CURLY
-        if f[i] & RARE:
-            number = phrase_around(t, i, s, e, phrases)
-            lorem = lorem or number == 0
-            script = script or number == 1
-            policy = policy or number > 1
-    return lorem, script, policy, curly
 
 
 @inner
@@ -126,10 +113,10 @@ def _count_line(t: Any, f: Any, s: int, e: int, unit: int, starts: Any, ends: An
 
 
 @inner
-def _stays(t: Any, f: Any, s: int, e: int, bits: int, phrases: Any, row: Any) -> bool:
+def _stays(t: Any, f: Any, s: int, e: int, curly: bool, bits: int, phrases: Any, row: Any) -> bool:
     """Whether the words of the line t[s:e] let it stay; counts what it has into `row`."""
-    lorem, script, policy, curly = _phrases(t, f, s, e, phrases)
-    row[1] += lorem
+    lorem, script, policy = line_phrases(t, f, s, e, phrases)
+    row[1] += lorem > 0
     if script and bits & JAVASCRIPT:
         return False
     if curly:
@@ -169,7 +156,7 @@ def _scan(
             s += 1
         while e > s and f[e - 1] & SPACE:
             e -= 1
-        count, bracket, marks = _words(t, f, s, e)
+        count, bracket, curly, marks = _words(t, f, s, e)
         if 0 <= max_length < e - s and _longest(f, s, e) > max_length:
             continue
         cited = bracket and bits & CITATIONS != 0
@@ -182,7 +169,11 @@ def _scan(
             continue
         if count < min_words:
             continue
-        if not (_stays(line, line_f, s, e, bits, phrases, row) if cited else _stays(t, f, s, e, bits, phrases, row)):
+        if not (
+            _stays(line, line_f, s, e, curly, bits, phrases, row)
+            if cited
+            else _stays(t, f, s, e, curly, bits, phrases, row)
+        ):
             continue
         if kept:
             out[at] = _NEWLINE

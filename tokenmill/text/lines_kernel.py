@@ -147,7 +147,7 @@ def _lines_by_any_break(t: Any, f: Any, n: int) -> tuple[int, int, int]:
 
 
 @inner
-def _phrases(t: Any, f: Any, start: int, end: int, phrases: Any) -> tuple[int, bool, bool]:
+def line_phrases(t: Any, f: Any, start: int, end: int, phrases: Any) -> tuple[int, bool, bool]:
     """Times "lorem ipsum" stands in a line, whether "javascript" does, whether a policy phrase does."""
     lorem = 0
     javascript = policy = False
@@ -239,7 +239,7 @@ def line_statistics(t: Any, f: Any, n: int, prefix: Any, powers: Any, phrases: A
             total += length
             longest = max(longest, length)
             if look:
-                found, javascript, policy = _phrases(t, f, start, end, phrases)
+                found, javascript, policy = line_phrases(t, f, start, end, phrases)
                 lorem += found
                 scripts += javascript
                 policies += policy

@@ -12,6 +12,7 @@ from tokenmill.text.compiled import entry, inner
 from tokenmill.text.lines_kernel import (
     break_statistics,
     character_statistics,
+    count_newlines,
     line_statistics,
     repeat_statistics,
     share,
@@ -57,14 +58,6 @@ def power_table(n: int) -> Any:
     for i in range(n):
         powers[i + 1] = powers[i] * HASH_BASE
     return powers
-
-
-@inner
-def _newlines(t: Any, n: int) -> int:
-    found = 0
-    for i in range(n):
-        found += t[i] == 10
-    return found
 
 
 @inner
@@ -201,7 +194,7 @@ def _make(digest: str) -> Callable[..., Any]:
                     words = cut_characters(f, starts, ends, 0, words, cut_starts, cut_ends, 0)
                     word_starts, word_ends = cut_starts[:words], cut_ends[:words]
             if families & TOKENS:
-                row[NEWLINE_RATIO_AT] = share(_newlines(t, n), words)
+                row[NEWLINE_RATIO_AT] = share(count_newlines(t, n), words)
             if families & _OF_WORDS == 0:
                 continue
             _measure_words(t, f, n, unit, word_starts, word_ends, prefix, powers, families, lists, languages[i], row)
