@@ -219,5 +219,5 @@ def test_run_json_holds_the_resolved_recipe_and_the_inputs(tmp_path: Path, sourc
     assert [shard["name"] for shard in data["input"]["shards"]] == [f"part-{n}.jsonl" for n in range(5)]
     assert data["versions"]["pyarrow"]
     success = json.loads(next((tmp_path / "out/phases").glob("*/_SUCCESS.json")).read_text())
-    for path, entry in success["files"].items():
+    for path, entry in ((file["path"], file) for out in success["outputs"] for file in out["files"].values()):
         assert digests(tmp_path / "out")[path] == entry["sha256"]

@@ -8,7 +8,7 @@ from tokenmill.cli.console import output_console, safe
 from tokenmill.cli.recipes import load_recipe
 from tokenmill.cli.stages import kind_of
 from tokenmill.core.plan import make_plan
-from tokenmill.core.stage import Source
+from tokenmill.core.stage import Barrier, Source
 from tokenmill.io.filesystem import list_inputs
 from tokenmill.report.html import human_bytes
 
@@ -26,9 +26,14 @@ def show_plan(recipe: str, location: str | None, settings: tuple[str, ...]) -> N
         table.add_column(name, overflow="fold")
     for phase in plan.phases:
         for label, stage in zip(phase.labels, phase.stages, strict=True):
+            if phase.step:
+                label = f"{label}: {phase.step}"
             adds = ", ".join(stage.columns_added())
             table.add_row(str(phase.index + 1), label, kind_of(type(stage)), ", ".join(stage.reads), adds)
     console.print(table)
+    for label, stage in zip(plan.pipeline.labels, plan.pipeline.stages, strict=True):
+        for line in stage.describe() if isinstance(stage, Barrier) else ():
+            console.print(f"{label}: {safe(line)}", highlight=False)
     console.print(f"published columns: {', '.join(plan.schema.names)}", highlight=False)
     for label, digests in plan.digests.items():
         shown = ", ".join(f"{name} {value[:16]}" for name, value in digests.items())

@@ -17,7 +17,11 @@ def show_status(location: str) -> None:
         done = sum(1 for _ in folder.manifests(phase["directory"]))
         sealed = folder.exists(f"phases/{phase['directory']}/_SUCCESS.json")
         state = "complete" if sealed else "not complete: run the same command again to go on"
-        console.print(f"{phase['directory']}: {done} of {funnel.shards} shards, {state}", highlight=False)
+        of = f"of {funnel.shards} shards"
+        if phase.get("step"):  # how many tasks a step has is known when the phase before it is complete
+            tasks = folder.read_json(f"phases/{phase['directory']}/tasks.json")
+            of = f"of {len(tasks or ())} tasks"
+        console.print(f"{phase['directory']}: {done} {of}, {state}", highlight=False)
     under_way = [
         slug for phase in funnel.run["phases"] for slug in folder.list(f"phases/{phase['directory']}/attempts")
     ]

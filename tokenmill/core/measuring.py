@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tokenmill.core.signals import is_signal, known_signals
-from tokenmill.core.stage import Filter, Rewrite, Stage, registered_stages
+from tokenmill.core.stage import Barrier, Filter, Rewrite, Stage, registered_stages
 
 
 @dataclass(frozen=True)
@@ -20,11 +20,13 @@ class StageRules:
 
     measured: signal -> column, for every signal of the text as it is there. verdict: the column that gets a
     filter's verdict instead of dropping documents; "" to drop. stored: the column that holds the verdict already.
+    before: columns of the verdicts of earlier stages; a document with one of these takes no part in a barrier.
     """
 
     measured: Mapping[str, str] = field(default_factory=dict)
     verdict: str = ""
     stored: str = ""
+    before: tuple[str, ...] = ()
 
 
 def measured_columns(stages: Sequence[Stage]) -> list[dict[str, str]]:
@@ -33,7 +35,7 @@ def measured_columns(stages: Sequence[Stage]) -> list[dict[str, str]]:
     found = []
     for stage in stages:
         found.append(dict(valid))
-        if isinstance(stage, Rewrite) and not stage.keeps_text:
+        if changes_text(stage):
             valid.clear()
         measures = stage.measures()
         valid.update(measures)
@@ -41,6 +43,11 @@ def measured_columns(stages: Sequence[Stage]) -> list[dict[str, str]]:
         # a column of an earlier run that a source carries along is as good as measured
         valid.update({name: name for name in stage.columns_added() if is_signal(name) and name not in held})
     return found
+
+
+def changes_text(stage: Stage) -> bool:
+    """Whether what was measured on the text before the stage no longer holds after it."""
+    return isinstance(stage, Rewrite | Barrier) and not stage.keeps_text
 
 
 def signals_needed(stage: Stage, available: Collection[str]) -> list[str]:
@@ -88,7 +95,7 @@ def _wanted(stages: Sequence[Stage], valid: Mapping[str, str], plain: Collection
     """What all filters up to the next change of the text need."""
     names: dict[str, None] = {}
     for stage in stages:
-        if isinstance(stage, Rewrite) and not stage.keeps_text:
+        if changes_text(stage):
             break
         names.update(dict.fromkeys(name for name in signals_needed(stage, plain) if name not in valid))
     return list(names)

@@ -3,56 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
 from tokenmill.core.errors import ConfigError, did_you_mean
 from tokenmill.core.measuring import StageRules, measured_columns, with_measurements
+from tokenmill.core.phases import Phase, cut
 from tokenmill.core.pipeline import Pipeline, code_digest
 from tokenmill.core.schema import DOC_ID, FINEWEB, INTERNAL, PROVENANCE, published_schema
 from tokenmill.core.signals import is_signal, known_signals
-from tokenmill.core.stage import Barrier, Filter, InputShard, Resources, Sink, Source, Stage, registered_stages
-
-
-@dataclass(frozen=True)
-class Phase:
-    """A run of fused stages between cuts. `labels[i]` names `stages[i]`.
-
-    `fingerprint` covers everything from the source to the last stage of the phase; `columns` are those that
-    exist after it. The first phase has the source as its first stage, the last phase the sink as its last.
-    """
-
-    index: int
-    labels: tuple[str, ...]
-    stages: tuple[Stage, ...]
-    fingerprint: str
-    columns: Mapping[str, pa.DataType]
-    rules: Mapping[str, StageRules] = field(default_factory=dict)
-
-    @property
-    def directory(self) -> str:
-        """Name of the phase's folder below `phases/`."""
-        return f"{self.index + 1:02d}-{self.labels[0]}@{self.fingerprint[:12]}"
-
-    @property
-    def source(self) -> Source | None:
-        first = self.stages[0]
-        return first if isinstance(first, Source) else None
-
-    @property
-    def resources(self) -> Resources:
-        return next((s.resources for s in self.stages if not isinstance(s, Source | Sink)), Resources())
-
-    @property
-    def fused(self) -> tuple[tuple[str, Stage], ...]:
-        """The stages that work on batches in memory: all but source and sink, with their labels."""
-        pairs = zip(self.labels, self.stages, strict=True)
-        return tuple((label, s) for label, s in pairs if not isinstance(s, Source | Sink))
+from tokenmill.core.stage import Barrier, Filter, InputShard, Sink, Source, Stage, registered_stages
 
 
 @dataclass(frozen=True)
@@ -120,29 +84,26 @@ def make_plan(pipeline: Pipeline, inputs: Sequence[InputShard], annotation: Anno
         if found:
             digests[label] = found
     chain = _fingerprints(pipeline, digests, annotation)
-    measured = measured_columns(pipeline.stages)
-    rules = {
-        label: StageRules(valid, verdicts.get(label, ""))
-        for label, valid in zip(pipeline.labels, measured, strict=True)
-    }
-    phases = []
-    for index, (start, stop) in enumerate(_cuts(pipeline)):
-        phases.append(
-            Phase(
-                index=index,
-                labels=pipeline.labels[start:stop],
-                stages=pipeline.stages[start:stop],
-                fingerprint=chain[stop - 1],
-                columns=columns[stop - 1],
-                rules={label: rules[label] for label in pipeline.labels[start:stop]},
-            )
-        )
+    rules = _rules(pipeline, verdicts)
+    phases = cut(pipeline, chain, columns, rules, reread=annotation is None)
     _check_unique([shard.name for shard in inputs])
     public = _public(pipeline, columns[-1]) if annotation is None else dict(columns[-1])
     schema = published_schema(public)
     if annotation is not None:
         schema = schema.append(pa.field(DOC_ID, INTERNAL[DOC_ID]))  # dropped documents are listed by it
-    return Plan(pipeline, tuple(phases), tuple(inputs), digests, schema, inserted, annotation)
+    ordered = tuple(sorted(inputs, key=lambda shard: shard.name))  # ids of documents follow the names, not the listing
+    return Plan(pipeline, phases, ordered, digests, schema, inserted, annotation)
+
+
+def _rules(pipeline: Pipeline, verdicts: Mapping[str, str]) -> dict[str, StageRules]:
+    """What the engine must know at each stage about signals and verdicts."""
+    rules = {}
+    before: list[str] = []
+    for label, valid in zip(pipeline.labels, measured_columns(pipeline.stages), strict=True):
+        rules[label] = StageRules(valid, verdicts.get(label, ""), before=tuple(before))
+        if label in verdicts:
+            before.append(verdicts[label])
+    return rules
 
 
 def _public(pipeline: Pipeline, columns: Mapping[str, pa.DataType]) -> dict[str, pa.DataType]:
@@ -159,13 +120,16 @@ def _verdicts(pipeline: Pipeline, annotation: Annotation | None) -> dict[str, st
     """Filter -> column of its verdict, for the filters that do not drop."""
     if annotation is None:
         return {}
-    filters = [
-        label for label, stage in zip(pipeline.labels, pipeline.stages, strict=True) if isinstance(stage, Filter)
-    ]
+    filters = [label for label, stage in zip(pipeline.labels, pipeline.stages, strict=True) if decides(stage)]
     for label in annotation.enforce:
         if label not in filters:
             raise ConfigError(f"no filter {label!r} to enforce", why=did_you_mean(label, filters))
     return {label: verdict_column(label) for label in filters if label not in annotation.enforce}
+
+
+def decides(stage: Stage) -> bool:
+    """Whether a stage gives verdicts that annotate mode stores: filters, and barriers that drop documents."""
+    return isinstance(stage, Filter) or (isinstance(stage, Barrier) and stage.drops)
 
 
 def with_providers(pipeline: Pipeline, *, everything: bool = False) -> tuple[Pipeline, tuple[str, ...]]:
@@ -232,8 +196,6 @@ def check_columns(pipeline: Pipeline, verdicts: Mapping[str, str] | None = None)
         if isinstance(stage, Source | Sink) and inner:
             raise ConfigError(f"{label} stands in the middle of recipe {pipeline.name!r}", fix="one source, one sink")
         _check_reads(pipeline.name, label, stage, available)
-        if isinstance(stage, Barrier):
-            raise ConfigError(f"{label} is a barrier", why="no executor runs barriers yet", fix="leave it out")
         added = dict(stage.columns_added())
         if verdicts and label in verdicts:
             added[verdicts[label]] = pa.string()
@@ -283,21 +245,6 @@ def _check_reads(recipe: str, label: str, stage: Stage, available: Mapping[str, 
                     where=f"recipe {recipe!r}",
                     why=did_you_mean(rule.signal, [*available, *signals]),
                 )
-
-
-def _cuts(pipeline: Pipeline) -> list[tuple[int, int]]:
-    """(start, stop) of each phase: cut after barriers and where resources change."""
-    bounds = [0]
-    current: Resources | None = None
-    for position, stage in enumerate(pipeline.stages):
-        if isinstance(stage, Source | Sink):
-            continue
-        changed = current is not None and stage.resources != current
-        if changed or (position and isinstance(pipeline.stages[position - 1], Barrier)):
-            bounds.append(position)
-        current = stage.resources
-    bounds.append(len(pipeline.stages))
-    return list(itertools.pairwise(bounds))
 
 
 def _fingerprints(

@@ -21,6 +21,7 @@ from tokenmill.core.errors import ConfigError, did_you_mean
 from tokenmill.core.rule import Drop, Rule
 
 if TYPE_CHECKING:
+    from tokenmill.core.barrier import TaskOutput, Work
     from tokenmill.core.doc import Doc
 
 
@@ -203,10 +204,58 @@ class Filter(Stage):
 
 
 class Barrier(Stage):
-    """Work over all shards at once (deduplication, global shuffle), ending in a table keyed by `doc_id`.
+    """Work over all shards at once (deduplication, global shuffle), ending in a table with a row per document.
 
-    A barrier ends a phase: the plan cuts there.
+    A barrier ends a phase. `prepare` adds columns to each batch at the end of that phase. Then come `steps`, each
+    a number of independent tasks that read files and write files. The tasks of the last step write a Parquet file
+    of kind "table" each and return its facts `shards` and `rows`: which shards it holds, in order, and how many
+    rows of each; these rows are the documents of the shard in order, with a column `doc_id`. In the next phase
+    every batch is joined with its rows of the table, and `apply` says what becomes of it.
     """
+
+    keeps_text: ClassVar[bool] = True
+    """Whether the text stays as it is, so that what was measured on it before still holds."""
+    drops: ClassVar[bool] = True
+    """Whether it may drop documents."""
+    steps: ClassVar[tuple[str, ...]] = ()
+    """Names of the steps, in order."""
+    published: ClassVar[Mapping[str, str]] = {"table": ""}
+    """Kind of file -> sub-folder of `dedup/<label>/` where it is published; other kinds stay with the run's phases."""
+    table: ClassVar[Mapping[str, pa.DataType]] = {}
+    """Columns of the table that `apply` reads, as `table.<name>`."""
+
+    def prepares(self) -> Mapping[str, pa.DataType]:
+        """Columns that `prepare` adds; their names begin with an underscore. All may be null."""
+        return {}
+
+    @property
+    def looks_again(self) -> bool:
+        """Whether the steps, or people who ask why, want whole documents and not only `columns_kept`."""
+        return True
+
+    def columns_kept(self) -> Collection[str]:
+        """Columns that the steps read besides those prepared, where the phase before does not keep them all."""
+        return ()
+
+    @abstractmethod
+    def prepare(self, batch: pa.RecordBatch) -> Mapping[str, pa.Array]:
+        """What the steps must know of each document. The engine sets it to null where a document takes no part."""
+
+    @abstractmethod
+    def tasks(self, step: str, work: Work) -> Sequence[str]:
+        """Names of the tasks of a step, which are file names. They depend on the data alone, not on the workers."""
+
+    @abstractmethod
+    def run_task(self, step: str, number: int, work: Work, out: TaskOutput) -> Mapping[str, Any]:
+        """Do the task of that number; the facts (JSON values) that later steps and reports want of it. Idempotent."""
+
+    @abstractmethod
+    def apply(self, batch: pa.RecordBatch) -> Mapping[str, pa.Array]:
+        """New values of columns in `adds` and of the text; under `VERDICT` and `DETAIL` the documents to drop."""
+
+    def describe(self) -> Sequence[str]:
+        """Lines for `tokenmill plan`: what the settings mean."""
+        return ()
 
 
 class ShardWriter(Protocol):

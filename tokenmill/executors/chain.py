@@ -12,15 +12,24 @@ from typing import Any
 import pyarrow as pa
 
 from tokenmill.core.accounting import DROPPED, QUARANTINED, StageCount
+from tokenmill.core.barrier import DETAIL, JOINED, VERDICT
 from tokenmill.core.decide import first_holding, value_of
 from tokenmill.core.doc import Doc
 from tokenmill.core.errors import ConfigError, DocumentError, TokenmillError
 from tokenmill.core.measuring import StageRules
 from tokenmill.core.rule import Drop
 from tokenmill.core.signals import is_signal
-from tokenmill.core.stage import Annotate, Filter, Rewrite, Stage
+from tokenmill.core.stage import Annotate, Barrier, Filter, Rewrite, Stage
 from tokenmill.executors.frame import Frame
-from tokenmill.executors.outcomes import annotated, check_values, checked_columns, clean, identity, wrong_outcome
+from tokenmill.executors.outcomes import (
+    Preparing,
+    annotated,
+    check_values,
+    checked_columns,
+    clean,
+    identity,
+    wrong_outcome,
+)
 
 Beat = Callable[[int, int], None]
 """Called with (stage index, row) before a document is given to a stage; row -1 is the whole batch."""
@@ -67,11 +76,14 @@ class Chain:
         seed: int = 0,
         columns: Sequence[str] | None = None,
         rules: Mapping[str, StageRules] | None = None,
+        applies: bool = False,
     ) -> None:
         """sample, seed: which dropped texts are kept. columns: those to give back of kept documents (None: all).
 
         rules: what the plan says about each stage; without it, signals are measured where they are needed.
+        applies: the first stage is a barrier whose table is joined to the batches; any other barrier is prepared.
         """
+        self._applies = applies
         self._columns = columns
         self._rules = rules or {}
         self.memory_is_fatal = False
@@ -107,7 +119,9 @@ class Chain:
         beat = beat or _no_beat
         counts = []
         for index, (label, stage) in enumerate(zip(self.labels, self.stages, strict=True)):
-            count = StageCount(label, into=len(frame.docs), bytes_in=sum(frame.sizes))
+            prepares = isinstance(stage, Barrier) and (index > 0 or not self._applies)
+            name = f"{label}.prepare" if prepares else label
+            count = StageCount(name, into=len(frame.docs), bytes_in=sum(frame.sizes))
             started = perf_counter()
             self._quarantine_poison(index, frame, poison or {}, count, ledger)
             about = self._rules.get(label, StageRules())
@@ -115,6 +129,11 @@ class Chain:
             frame.measured.update(about.measured)
             if about.stored:
                 self._by_stored(about.stored, frame, count, ledger)
+            elif isinstance(stage, Barrier) and prepares:
+                self._by_batch(index, Preparing(stage, about.before), frame, beat, isolate, count, ledger)
+            elif isinstance(stage, Barrier):
+                beat(index, -1)
+                self._by_table(stage, about, frame, count, ledger)
             elif isinstance(stage, Filter) and stage.decides_by_rules:
                 if not self._by_rules(index, stage, about, frame, beat, count, ledger):
                     self._by_document(index, stage, about, frame, beat, count, ledger)
@@ -144,6 +163,24 @@ class Chain:
                 kept.append(position)
             else:
                 self._drop(frame.docs[position], Drop(reason), count, ledger)
+        frame.keep(kept)
+
+    def _by_table(self, stage: Barrier, about: StageRules, frame: Frame, count: StageCount, ledger: _Ledger) -> None:
+        """What a barrier makes of documents that are joined with their rows of its table."""
+        joined = [JOINED + name for name in stage.table]
+        changed = dict(stage.apply(frame.to_batch((*stage.reads, *joined))))
+        verdicts = changed.pop(VERDICT, pa.nulls(len(frame.docs), pa.string()))
+        details = changed.pop(DETAIL, pa.nulls(len(frame.docs), pa.string()))
+        frame.rewrite(checked_columns(count.stage, changed, _settable(stage, frame), len(frame.docs)))
+        if about.verdict:
+            frame.add({about.verdict: verdicts.cast(pa.string())})
+            return
+        kept = []
+        for position, (reason, detail) in enumerate(zip(verdicts.to_pylist(), details.to_pylist(), strict=True)):
+            if reason is None:
+                kept.append(position)
+            else:
+                self._drop(frame.docs[position], Drop(reason), count, ledger, detail)
         frame.keep(kept)
 
     def _by_rules(
@@ -255,7 +292,7 @@ class Chain:
     def _by_batch(
         self,
         index: int,
-        stage: Annotate,
+        stage: Annotate | Preparing,
         frame: Frame,
         beat: Beat,
         isolate: bool,
@@ -282,7 +319,7 @@ class Chain:
     def _one_at_a_time(
         self,
         index: int,
-        stage: Annotate,
+        stage: Annotate | Preparing,
         batch: pa.RecordBatch,
         frame: Frame,
         beat: Beat,
@@ -323,7 +360,7 @@ class Chain:
                 kept.append(position)
         frame.keep(kept)
 
-    def _drop(self, doc: Doc, drop: Drop, count: StageCount, ledger: _Ledger) -> None:
+    def _drop(self, doc: Doc, drop: Drop, count: StageCount, ledger: _Ledger, detail: str | None = None) -> None:
         before = ledger.seen.get(f"{count.stage}.{drop.reason}", 0) + count.dropped[drop.reason]
         count.dropped[drop.reason] += 1
         text = doc["text"] if "text" in doc else None
@@ -337,6 +374,7 @@ class Chain:
                 "signal": drop.signal or None,
                 "value": drop.value,
                 "threshold": drop.threshold,
+                "detail": detail,
                 "text": text,
             }
         )
@@ -357,7 +395,7 @@ class Chain:
         return int.from_bytes(digest, "little") < self._sample * 2**32
 
 
-def _settable(stage: Filter | Rewrite, frame: Frame) -> dict[str, pa.DataType]:
+def _settable(stage: Filter | Rewrite | Barrier, frame: Frame) -> dict[str, pa.DataType]:
     """What a stage may set: the text, and what it declares; so the plan knows which columns change where."""
     text = {"text": frame.types["text"]} if "text" in frame.types else {}
     return {**text, **stage.columns_added()}

@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from tokenmill.core.accounting import StageCount
 from tokenmill.core.errors import FatalError, ShardError, TokenmillError
+from tokenmill.core.phases import Phase
 from tokenmill.core.pipeline import Pipeline
-from tokenmill.core.plan import Phase
 from tokenmill.executors.chain import Chain, ChainResult
 from tokenmill.executors.channel import Channel, ChildGone
 from tokenmill.executors.framing import pack_batches, unpack_batches
@@ -60,7 +60,8 @@ class InlineHost:
     """The stages in this very process: for a debugger and for tests. Nothing protects it."""
 
     def __init__(self, phase: Phase, *, sample: float, seed: int, columns: Sequence[str] | None = None) -> None:
-        self._chain = Chain(phase.fused, sample=sample, seed=seed, columns=columns, rules=phase.rules)
+        about: dict[str, Any] = {"rules": phase.rules, "applies": phase.applies}
+        self._chain = Chain(phase.fused, sample=sample, seed=seed, columns=columns, **about)
         self._chain.setup()
 
     def run(self, batch: pa.RecordBatch, seen: Mapping[str, int]) -> ChainResult:
@@ -101,6 +102,7 @@ class ChildHost:
             "sample": sample,
             "seed": seed,
             "columns": columns if columns is None else list(columns),
+            "applies": phase.applies,
             "rules": {label: asdict(phase.rules[label]) for label in fused if label in phase.rules},
         }
         self._limits = limits

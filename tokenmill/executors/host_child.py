@@ -74,7 +74,14 @@ def _set_up(header: dict[str, Any]) -> Chain:
     pipeline = Pipeline.from_json(header["pipeline"])
     stages = list(zip(header["labels"], pipeline.stages, strict=True))
     rules = {label: StageRules(**about) for label, about in header["rules"].items()}
-    chain = Chain(stages, sample=header["sample"], seed=header["seed"], columns=header["columns"], rules=rules)
+    chain = Chain(
+        stages,
+        sample=header["sample"],
+        seed=header["seed"],
+        columns=header["columns"],
+        rules=rules,
+        applies=header["applies"],
+    )
     chain.setup()
     chain.memory_is_fatal = True
     calm_garbage_collection()

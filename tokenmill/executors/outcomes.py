@@ -2,14 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tokenmill.core.doc import Doc
 from tokenmill.core.errors import ConfigError
-from tokenmill.core.stage import Annotate, Filter, Stage
+from tokenmill.core.stage import Annotate, Barrier, Filter, Stage
+
+
+@dataclass(frozen=True)
+class Preparing:
+    """A barrier at the end of a phase, seen as a stage that adds columns.
+
+    before: columns of the verdicts of earlier filters. In annotate mode a document that a filter would have dropped
+    is still there; it takes no part in the barrier, so that what is compared is what a plain run compares.
+    """
+
+    barrier: Barrier
+    before: Sequence[str] = ()
+
+    @property
+    def name(self) -> str:
+        return self.barrier.name
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return (*self.barrier.reads, *self.before)
+
+    def columns_added(self) -> Mapping[str, pa.DataType]:
+        return self.barrier.prepares()
+
+    def annotate(self, batch: pa.RecordBatch) -> Mapping[str, pa.Array]:
+        """The prepared columns, null where a document takes no part."""
+        columns = self.barrier.prepare(batch)
+        for name in self.before:
+            takes_part = batch.column(name).is_null()
+            columns = {
+                key: pc.if_else(takes_part, array, pa.scalar(None, array.type)) for key, array in columns.items()
+            }
+        return columns
 
 
 def check_values(label: str, changes: Mapping[str, Any], types: Mapping[str, pa.DataType]) -> None:
@@ -36,7 +71,7 @@ def wrong_outcome(stage: Stage, label: str, outcome: object) -> ConfigError:
     return ConfigError(f"{label} returned {outcome!r} ({type(outcome).__name__})", fix=f"return {wanted}")
 
 
-def annotated(stage: Annotate, batch: pa.RecordBatch) -> dict[str, pa.Array]:
+def annotated(stage: Annotate | Preparing, batch: pa.RecordBatch) -> dict[str, pa.Array]:
     """The columns that the stage adds to a batch, checked: each declared one, one value per row."""
     added = stage.annotate(batch)
     declared = stage.columns_added()

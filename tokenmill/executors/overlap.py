@@ -13,9 +13,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tokenmill.core.decide import holds
-from tokenmill.core.plan import Plan, verdict_column
+from tokenmill.core.plan import Plan, decides, verdict_column
 from tokenmill.core.signals import is_signal
-from tokenmill.core.stage import Filter
+from tokenmill.core.stage import Filter, Stage
 
 
 class OverlapCount:
@@ -25,7 +25,7 @@ class OverlapCount:
         annotation = plan.annotation
         enforced = annotation.enforce if annotation is not None else ()
         pairs = zip(plan.pipeline.labels, plan.pipeline.stages, strict=True)
-        self._filters = [(label, s) for label, s in pairs if isinstance(s, Filter) and label not in enforced]
+        self._filters = [(label, s) for label, s in pairs if decides(s) and label not in enforced]
         self._overwritten = {
             label: {name for later in plan.pipeline.stages[place + 1 :] for name in later.columns_added()}
             for place, label in enumerate(plan.pipeline.labels)
@@ -66,12 +66,13 @@ class OverlapCount:
                     self.pairs[name, names[j]] += int(together[i, j])
 
     def _held(
-        self, label: str, stage: Filter, batch: pa.RecordBatch, verdicts: pa.Array
+        self, label: str, stage: Stage, batch: pa.RecordBatch, verdicts: pa.Array
     ) -> dict[str, npt.NDArray[np.bool_]]:
         """Per reason the documents that the filter would remove for it."""
         measured = self._measured.get(label, {})
-        used = {measured.get(name, name) for rule in stage.rules() if rule.active for name in (rule.signal, rule.by)}
-        if not stage.decides_by_rules or used & self._overwritten[label]:  # only the verdict is what it was
+        rules = stage.rules() if isinstance(stage, Filter) and stage.decides_by_rules else ()
+        used = {measured.get(name, name) for rule in rules if rule.active for name in (rule.signal, rule.by)}
+        if not rules or used & self._overwritten[label]:  # only the verdict is what it was
             reasons = verdicts.to_pylist()
             names = {reason for reason in reasons if reason is not None}
             return {name: np.array([reason == name for reason in reasons]) for name in sorted(names)}
@@ -80,7 +81,7 @@ class OverlapCount:
             return batch.column(measured.get(name, name) if is_signal(name) else name)
 
         found: dict[str, npt.NDArray[np.bool_]] = {}
-        for rule in stage.rules():
+        for rule in rules:
             if rule.active:
                 held = holds(rule, column).to_numpy(zero_copy_only=False)
                 found[rule.reason] = found[rule.reason] | held if rule.reason in found else held

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from tokenmill.core.errors import ConfigError
-from tokenmill.core.measuring import StageRules, measured_columns
+from tokenmill.core.measuring import StageRules, changes_text, measured_columns
+from tokenmill.core.phases import Phase
 from tokenmill.core.pipeline import Pipeline
-from tokenmill.core.plan import Phase, Plan, make_plan, verdict_column
+from tokenmill.core.plan import Plan, decides, make_plan, verdict_column
 from tokenmill.core.signals import is_signal, known_signals
-from tokenmill.core.stage import Filter, InputShard, Rewrite, Stage
+from tokenmill.core.stage import Barrier, Filter, InputShard, Stage
 from tokenmill.executors.runspec import Options, RunSpec, absolute_location, load_run
 from tokenmill.io.annotated import ReadAnnotated
 from tokenmill.io.runfolder import RunFolder
@@ -149,7 +150,7 @@ def _check_nothing_missing(folder: RunFolder, data: Mapping[str, Any], annotated
     stages = dict(zip(annotated.labels, annotated.stages, strict=True))
     after = dict(zip(fresh.pipeline.labels, fresh.pipeline.stages, strict=True))
     measured = {name for stage in fresh.pipeline.stages for name in stage.measures()}
-    for phase in data["phases"]:
+    for phase in (phase for phase in data["phases"] if not phase.get("step")):
         for _, manifest in folder.manifests(phase["directory"]):
             for count in manifest["stages"]:
                 label = count["stage"]
@@ -173,9 +174,10 @@ def _rules(annotated: Pipeline, data: Mapping[str, Any], fresh: Plan) -> dict[st
     configs = {entry["stage"]: entry["config"] for entry in data["stages"]}
     found: dict[str, StageRules] = {}
     for label, stage in zip(fresh.pipeline.labels, fresh.pipeline.stages, strict=True):
-        if not isinstance(stage, Filter):
+        if not decides(stage):
             continue
         same = stage.config() == configs[label] and data["digests"].get(label) == fresh.digests.get(label)
+        _check_before_barrier(label, same, fresh.pipeline)
         if label in data["enforce"]:
             if not same:
                 raise ConfigError(
@@ -184,6 +186,10 @@ def _rules(annotated: Pipeline, data: Mapping[str, Any], fresh: Plan) -> dict[st
                     fix="run the recipe again, without --enforce for it",
                 )
             continue
+        if isinstance(stage, Barrier):
+            found[label] = StageRules(stored=verdict_column(label))
+            continue
+        assert isinstance(stage, Filter)
         later = annotated.stages[annotated.labels.index(label) + 1 :]
         missing = _missing(stage, measured[label], stored, later)
         if same and (missing or not stage.decides_by_rules):
@@ -197,6 +203,19 @@ def _rules(annotated: Pipeline, data: Mapping[str, Any], fresh: Plan) -> dict[st
         else:
             found[label] = StageRules(measured[label])
     return found
+
+
+def _check_before_barrier(label: str, same: bool, pipeline: Pipeline) -> None:
+    """What a barrier compares depends on every filter before it."""
+    after = zip(pipeline.labels, pipeline.stages, strict=True)
+    barriers = [name for name, stage in after if isinstance(stage, Barrier)]
+    later = [name for name in barriers if pipeline.labels.index(name) > pipeline.labels.index(label)]
+    if not same and later:
+        raise ConfigError(
+            f"{label} cannot be changed after the run",
+            why=f"it decides which documents {later[0]} compares with one another",
+            fix="run the recipe again with this setting",
+        )
 
 
 def _missing(stage: Filter, measured: Mapping[str, str], stored: set[str], later: Sequence[Stage]) -> list[str]:
@@ -218,4 +237,4 @@ def _looks_at_text(stage: Filter) -> bool:
 
 
 def _changes_text(stages: Sequence[Stage]) -> bool:
-    return any(isinstance(stage, Rewrite) and not stage.keeps_text for stage in stages)
+    return any(changes_text(stage) for stage in stages)

@@ -57,7 +57,8 @@ class RunSpec:
             "enforce": list(plan.annotation.enforce) if plan.annotation is not None else [],
             **({"refilter": dict(plan.refilter)} if plan.refilter is not None else {}),
             "phases": [
-                {"directory": p.directory, "stages": list(p.labels), "fingerprint": p.fingerprint} for p in plan.phases
+                {"directory": p.directory, "stages": list(p.labels), "fingerprint": p.fingerprint, "step": p.step}
+                for p in plan.phases
             ],
             "columns": {field.name: str(field.type) for field in plan.schema},
             "options": {"sample_dropped": self.options.sample_dropped, "seed": self.options.seed},

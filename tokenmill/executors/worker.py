@@ -7,22 +7,23 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from tokenmill import __version__
 from tokenmill.core.accounting import DROPPED, QUARANTINED, StageCount, check_conservation
 from tokenmill.core.errors import ShardError
-from tokenmill.core.plan import Phase
-from tokenmill.core.schema import SOURCE_ROWS, conform, text_bytes
+from tokenmill.core.phases import Phase
+from tokenmill.core.schema import conform, text_bytes
 from tokenmill.core.stage import InputShard, ShardWriter, Sink
+from tokenmill.executors.carried import carried
 from tokenmill.executors.host import ChildHost, Host, InlineHost, Limits
 from tokenmill.executors.outcomes import clean
 from tokenmill.executors.overlap import OverlapCount
 from tokenmill.executors.runspec import RunSpec, load_run
-from tokenmill.io.filesystem import open_binary
+from tokenmill.executors.steps import TASKS_JSON, run_task
 from tokenmill.io.parquet import WriteParquet
 from tokenmill.io.runfolder import Attempt, RunFolder, disk_error, file_digest, flush_to_disk
 
@@ -69,13 +70,16 @@ class ShardRunner:
 
     def run_shard(self, index: int, progress: Progress) -> dict[str, Any]:
         """The manifest of a shard: the committed one, or that of a new attempt. Idempotent."""
-        slug = self.spec.slugs[index]
+        slug = self._tasks[index] if self.phase.step else self.spec.slugs[index]
         committed = self.folder.manifest(self.phase.directory, slug)
         if committed is not None and self.folder.settle(self.phase.directory, slug, committed):
             return committed
         attempt = self.folder.new_attempt(self.phase.directory, slug)
         try:
-            manifest = _Attempt(self, index, attempt, progress).run()
+            if self.phase.step:
+                manifest = run_task(self.folder, self.spec, self.phase, index, attempt, self.alive)
+            else:
+                manifest = _Attempt(self, index, attempt, progress).run()
         except OSError as error:
             self.folder.discard(attempt)
             raise disk_error(error, str(error.filename or attempt.directory)) from error
@@ -83,6 +87,12 @@ class ShardRunner:
             self.folder.discard(attempt)
             raise
         return self.folder.commit(self.phase.directory, attempt, manifest)
+
+    @cached_property
+    def _tasks(self) -> list[str]:
+        """The tasks of a barrier's step, as the coordinator has frozen them."""
+        found: list[str] = self.folder.read_json(f"phases/{self.phase.directory}/{TASKS_JSON}")
+        return found
 
     @property
     def host(self) -> Host:
@@ -92,7 +102,8 @@ class ShardRunner:
             common: dict[str, Any] = {
                 "sample": options.sample_dropped,
                 "seed": options.seed,
-                "columns": plan.schema.names if last else None,  # the pages themselves need not travel back
+                # the pages themselves need not travel back
+                "columns": plan.schema.names if last else list(self.phase.columns),
             }
             if self._task.inline:
                 self._host = InlineHost(self.phase, **common)
@@ -112,6 +123,7 @@ class _Attempt:
 
     def __init__(self, runner: ShardRunner, index: int, attempt: Attempt, progress: Progress) -> None:
         self._runner = runner
+        self._index = index
         self._plan = runner.spec.plan
         self._phase: Phase = runner.phase
         self._shard: InputShard = self._plan.inputs[index]
@@ -125,7 +137,7 @@ class _Attempt:
         self._skipped: list[dict[str, Any]] = []
         first = self._phase.source
         self._source = StageCount(self._phase.labels[0] if first else "read_phase")
-        self._counts = [StageCount(label) for label, _ in self._phase.fused]
+        self._counts = [StageCount(name) for name in self._phase.counted]
         self._write_count = StageCount(self._phase.labels[-1] if self._last else "write_phase")
         self._overlap = OverlapCount(self._plan) if self._last and self._plan.annotation is not None else None
 
@@ -178,13 +190,7 @@ class _Attempt:
         if self._phase.source is not None:
             yield from self._phase.source.read(self._shard, self._skip)
             return
-        before = self._plan.phases[self._phase.index - 1].directory
-        manifest = self._runner.folder.manifest(before, self._slug)
-        if manifest is None:
-            raise ShardError(f"shard {self._slug} of phase {before} is missing", fix="run the same command again")
-        (path,) = (file["path"] for file in manifest["files"] if file["kind"] == "data")
-        with open_binary(self._runner.folder.path(path)) as stream:
-            yield from pq.ParquetFile(stream).iter_batches(batch_size=SOURCE_ROWS)
+        yield from carried(self._runner.folder, self._runner.spec, self._phase, self._index)
 
     def _skip(
         self, reason: str, *, id: str = "", url: str = "", offset: int = -1, length: int = -1, detail: str = ""

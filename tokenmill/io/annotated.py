@@ -31,7 +31,7 @@ class ReadAnnotated(Source):
 
     def read(self, shard: InputShard, skip: Skips) -> Iterator[pa.RecordBatch]:
         folder = RunFolder(self.run)
-        phases = folder.read_json("run.json")["phases"]
+        phases = [phase for phase in folder.read_json("run.json")["phases"] if not phase.get("step")]
         slug = shard.path.rpartition("/data/")[2].removesuffix(".parquet")
         for number, phase in enumerate(phases):
             manifest = folder.manifest(phase["directory"], slug)

@@ -70,6 +70,8 @@ def fold(folder: RunFolder) -> Funnel:
     shards = run["input"]["shards"]
     funnel = Funnel(run, shards=len(shards))
     for phase in run["phases"]:
+        if phase.get("step"):
+            continue
         done = 0
         for _, manifest in folder.manifests(phase["directory"]):
             done += 1

@@ -1,0 +1,160 @@
+"""Phases: where a pipeline is cut, and what each piece holds."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from tokenmill.core.measuring import StageRules
+from tokenmill.core.pipeline import Pipeline
+from tokenmill.core.schema import DOC_ID
+from tokenmill.core.stage import Barrier, Filter, Resources, Sink, Source, Stage
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A run of fused stages between cuts, or a step of a barrier. `labels[i]` names `stages[i]`.
+
+    `fingerprint` covers everything from the source to the last stage of the phase; `columns` are those that
+    exist after it. The first phase has the source as its first stage, the last phase the sink as its last. A
+    barrier stands at the end of one phase, which prepares it, and at the beginning of the next, which applies it;
+    between the two are its steps, which are phases of their own.
+    """
+
+    index: int
+    labels: tuple[str, ...]
+    stages: tuple[Stage, ...]
+    fingerprint: str
+    columns: Mapping[str, pa.DataType]
+    rules: Mapping[str, StageRules] = field(default_factory=dict)
+    prepares: bool = False
+    """The last of the fused stages is a barrier that gets its columns here."""
+    applies: bool = False
+    """The first of the fused stages is a barrier whose table is joined and applied here."""
+    reread: bool = False
+    """The phase before only read and filtered, and kept no documents: they are read from the source again."""
+    step: str = ""
+    """The step of the barrier `stages[0]`; "" for a phase of documents."""
+
+    @property
+    def directory(self) -> str:
+        """Name of the phase's folder below `phases/`."""
+        step = f".{self.step}" if self.step else ""
+        return f"{self.index + 1:02d}-{self.labels[0]}{step}@{self.fingerprint[:12]}"
+
+    @property
+    def source(self) -> Source | None:
+        first = self.stages[0]
+        return first if isinstance(first, Source) else None
+
+    @property
+    def resources(self) -> Resources:
+        work = [stage for stage in self.stages if not isinstance(stage, Source | Sink)]
+        plain = [stage for stage in work if not isinstance(stage, Barrier)]
+        return next((stage.resources for stage in (*plain, *work)), Resources())
+
+    @property
+    def fused(self) -> tuple[tuple[str, Stage], ...]:
+        """The stages that work on batches in memory: all but source and sink, with their labels."""
+        pairs = zip(self.labels, self.stages, strict=True)
+        return tuple((label, s) for label, s in pairs if not isinstance(s, Source | Sink))
+
+    @property
+    def counted(self) -> tuple[str, ...]:
+        """The names under which the fused stages are counted: a barrier is counted where it is applied."""
+        names = [label for label, _ in self.fused]
+        return (*names[:-1], f"{names[-1]}.prepare") if self.prepares else tuple(names)
+
+    @property
+    def applied(self) -> Barrier | None:
+        """The barrier that the phase applies."""
+        found = self.stages[0] if self.applies else None
+        return found if isinstance(found, Barrier) else None
+
+
+def cut(
+    pipeline: Pipeline,
+    fingerprints: Sequence[str],
+    columns: Sequence[Mapping[str, pa.DataType]],
+    rules: Mapping[str, StageRules],
+    *,
+    reread: bool = True,
+) -> tuple[Phase, ...]:
+    """The phases of a pipeline: cut at barriers, and where resources change.
+
+    fingerprints, columns: those after each stage. rules: what the plan says about each stage. reread: whether
+    documents may be read from the source again instead of being kept between the first two phases.
+    """
+    phases: list[Phase] = []
+    for start, stop in _pieces(pipeline):
+        stages, labels = pipeline.stages[start:stop], pipeline.labels[start:stop]
+        first, last = stages[0], stages[-1]
+        applies = start > 0 and isinstance(first, Barrier)
+        barrier = last if isinstance(last, Barrier) and not (applies and stop - start == 1) else None
+        held = dict(columns[stop - 1 if barrier is None else stop - 2])
+        if barrier is not None:
+            if reread and start == 0 and _only_reads(stages):
+                kept = {DOC_ID, *barrier.columns_kept()}
+                held = {name: dtype for name, dtype in held.items() if name in kept}
+            held.update(barrier.prepares())
+        phases.append(
+            Phase(
+                index=len(phases),
+                labels=labels,
+                stages=stages,
+                fingerprint=fingerprints[stop - 1],
+                columns=held,
+                rules={label: rules[label] for label in labels},
+                prepares=barrier is not None,
+                applies=applies,
+                reread=reread and applies and _only_reads(data_phases(phases)[-1].stages),
+            )
+        )
+        if barrier is not None:
+            phases += _steps(barrier, labels[-1], fingerprints[stop - 1], len(phases), held)
+    return tuple(phases)
+
+
+def _steps(
+    barrier: Barrier, label: str, fingerprint: str, first: int, columns: Mapping[str, pa.DataType]
+) -> list[Phase]:
+    phases = []
+    for number, step in enumerate(barrier.steps):
+        own = hashlib.sha256(f"{fingerprint} {step}".encode()).hexdigest()
+        phase = Phase(first + number, (label,), (barrier,), own, columns, step=step)
+        phases.append(phase)
+    return phases
+
+
+def _only_reads(stages: Sequence[Stage]) -> bool:
+    """Whether a phase has nothing but a source and filters before a barrier that does not look at documents again."""
+    *before, barrier = stages
+    only = isinstance(stages[0], Source) and all(isinstance(stage, Source | Filter) for stage in before)
+    return only and isinstance(barrier, Barrier) and not barrier.looks_again
+
+
+def _pieces(pipeline: Pipeline) -> list[tuple[int, int]]:
+    """(start, stop) of each phase of documents. A barrier is the last of one piece and the first of the next."""
+    pieces: list[tuple[int, int]] = []
+    start = 0
+    current: Resources | None = None
+    for position, stage in enumerate(pipeline.stages):
+        if isinstance(stage, Source | Sink):
+            continue
+        if isinstance(stage, Barrier):
+            pieces.append((start, position + 1))
+            start, current = position, None
+            continue
+        if current is not None and stage.resources != current:
+            pieces.append((start, position))
+            start = position
+        current = stage.resources
+    return [*pieces, (start, len(pipeline.stages))]
+
+
+def data_phases(phases: Sequence[Phase]) -> list[Phase]:
+    """The phases of documents, without the steps of barriers."""
+    return [phase for phase in phases if not phase.step]
