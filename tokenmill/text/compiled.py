@@ -38,6 +38,7 @@ def entry(make: Callable[[str], Callable[..., Any]]) -> Callable[..., Any]:
 def _sources_digest() -> str:
     digest = hashlib.sha256(numba.__version__.encode())
     here = Path(__file__).parent
-    for path in [here.parent / "core" / "segment.py", *sorted(here.glob("*.py"))]:  # constants of both are compiled in
+    constants = here.parent / "core" / "segment.py"  # compiled in, as those of this folder
+    for path in [constants, *sorted(here.glob("*.py")), *sorted((here.parent / "dedup").glob("*_kernel.py"))]:
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()

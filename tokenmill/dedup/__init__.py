@@ -1,0 +1,1 @@
+"""Deduplication as barriers: exact, by URL, near-duplicates, lines and substrings."""
