@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
 
 from tokenmill.core.measuring import StageRules
-from tokenmill.core.pipeline import Pipeline
 from tokenmill.core.schema import DOC_ID
 from tokenmill.core.stage import Barrier, Filter, Resources, Sink, Source, Stage
 
@@ -76,24 +75,27 @@ class Phase:
 
 
 def cut(
-    pipeline: Pipeline,
+    pairs: Sequence[tuple[str, Stage]],
     fingerprints: Sequence[str],
     columns: Sequence[Mapping[str, pa.DataType]],
     rules: Mapping[str, StageRules],
     *,
     reread: bool = True,
+    whole: Collection[str] = (),
 ) -> tuple[Phase, ...]:
-    """The phases of a pipeline: cut at barriers, and where resources change.
+    """The phases of labelled stages: cut at barriers, and where resources change.
 
     fingerprints, columns: those after each stage. rules: what the plan says about each stage. reread: whether
-    documents may be read from the source again instead of being kept between the first two phases.
+    documents may be read from the source again instead of being kept between the first two phases. whole: barriers
+    that only repeat what is stored, and cut nothing.
     """
     phases: list[Phase] = []
-    for start, stop in _pieces(pipeline):
-        stages, labels = pipeline.stages[start:stop], pipeline.labels[start:stop]
+    for start, stop in _pieces(pairs, whole):
+        labels, stages = zip(*pairs[start:stop], strict=True)
         first, last = stages[0], stages[-1]
-        applies = start > 0 and isinstance(first, Barrier)
-        barrier = last if isinstance(last, Barrier) and not (applies and stop - start == 1) else None
+        applies = start > 0 and isinstance(first, Barrier) and labels[0] not in whole
+        ends = isinstance(last, Barrier) and labels[-1] not in whole and not (applies and stop - start == 1)
+        barrier = last if ends else None
         held = dict(columns[stop - 1 if barrier is None else stop - 2])
         if barrier is not None:
             if reread and start == 0 and _only_reads(stages):
@@ -136,15 +138,15 @@ def _only_reads(stages: Sequence[Stage]) -> bool:
     return only and isinstance(barrier, Barrier) and not barrier.looks_again
 
 
-def _pieces(pipeline: Pipeline) -> list[tuple[int, int]]:
+def _pieces(pairs: Sequence[tuple[str, Stage]], whole: Collection[str]) -> list[tuple[int, int]]:
     """(start, stop) of each phase of documents. A barrier is the last of one piece and the first of the next."""
     pieces: list[tuple[int, int]] = []
     start = 0
     current: Resources | None = None
-    for position, stage in enumerate(pipeline.stages):
+    for position, (label, stage) in enumerate(pairs):
         if isinstance(stage, Source | Sink):
             continue
-        if isinstance(stage, Barrier):
+        if isinstance(stage, Barrier) and label not in whole:
             pieces.append((start, position + 1))
             start, current = position, None
             continue
@@ -152,7 +154,7 @@ def _pieces(pipeline: Pipeline) -> list[tuple[int, int]]:
             pieces.append((start, position))
             start = position
         current = stage.resources
-    return [*pieces, (start, len(pipeline.stages))]
+    return [*pieces, (start, len(pairs))]
 
 
 def data_phases(phases: Sequence[Phase]) -> list[Phase]:

@@ -85,7 +85,9 @@ def make_plan(pipeline: Pipeline, inputs: Sequence[InputShard], annotation: Anno
             digests[label] = found
     chain = _fingerprints(pipeline, digests, annotation)
     rules = _rules(pipeline, verdicts)
-    phases = cut(pipeline, chain, columns, rules, reread=annotation is None)
+    phases = cut(
+        tuple(zip(pipeline.labels, pipeline.stages, strict=True)), chain, columns, rules, reread=annotation is None
+    )
     _check_unique([shard.name for shard in inputs])
     public = _public(pipeline, columns[-1]) if annotation is None else dict(columns[-1])
     schema = published_schema(public)

@@ -220,8 +220,10 @@ class DocumentDedup(Barrier):
     def apply(self, batch: pa.RecordBatch) -> Mapping[str, pa.Array]:
         keep = batch.column(JOINED + "keep")
         verdicts = pc.if_else(keep, pa.scalar(None, pa.string()), DUPLICATE)
-        of = pc.binary_join_element_wise("of ", batch.column(JOINED + "representative_id"), "")
-        found = {VERDICT: verdicts, DETAIL: of}
+        rules, others = batch.column(JOINED + "rule"), batch.column(JOINED + "representative_id")
+        scores = pc.coalesce(pc.cast(pc.round(batch.column(JOINED + "score"), 3), pa.string()), "")
+        details = pc.binary_join_element_wise(rules, scores, "copy of", others, " ")
+        found = {VERDICT: verdicts, DETAIL: pc.replace_substring(details, "  ", " ")}
         if self.size_column:
             found[self.size_column] = batch.column(JOINED + "cluster_size")
         return found

@@ -53,7 +53,7 @@ class ExactDedup(DocumentDedup):
         if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
             return None, digests_of(value.as_buffer() if value.is_valid else b"" for value in column), part
         if self.normalise == "words":
-            return None, MinHash(bands=1, rows=1).keys(column).digests, part
+            return None, MinHash(shingle_words=1, bands=1, rows=1).keys(column).digests, part
         texts = column.cast(pa.large_string())
         if self.normalise == "spaces":
             texts = pc.utf8_trim_whitespace(pc.replace_substring_regex(texts, r"[\s\v\p{Z}]+", " "))

@@ -60,13 +60,13 @@ class KeyFile:
     def __init__(self, path: str) -> None:
         self.path = path
         self._stream: BinaryIO = open_binary(path)
-        head = self._stream.read(len(MAGIC) + 8)
+        head = self._read(len(MAGIC) + 8)
         if head[: len(MAGIC)] != MAGIC:
             raise ShardError(
                 f"{path} is no file of keys", why="its first bytes differ", fix="run the same command again"
             )
         size = int.from_bytes(head[len(MAGIC) :], "little")
-        header = json.loads(self._stream.read(size))
+        header = json.loads(self._read(size))
         self.about: Mapping[str, Any] = header["about"]
         self.bands: int = header["bands"]
         raw = self._read(self.bands * (RANGES + 1) * 8)

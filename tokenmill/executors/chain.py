@@ -119,12 +119,12 @@ class Chain:
         beat = beat or _no_beat
         counts = []
         for index, (label, stage) in enumerate(zip(self.labels, self.stages, strict=True)):
-            prepares = isinstance(stage, Barrier) and (index > 0 or not self._applies)
+            about = self._rules.get(label, StageRules())
+            prepares = isinstance(stage, Barrier) and not about.stored and (index > 0 or not self._applies)
             name = f"{label}.prepare" if prepares else label
             count = StageCount(name, into=len(frame.docs), bytes_in=sum(frame.sizes))
             started = perf_counter()
             self._quarantine_poison(index, frame, poison or {}, count, ledger)
-            about = self._rules.get(label, StageRules())
             frame.measured.clear()
             frame.measured.update(about.measured)
             if about.stored:

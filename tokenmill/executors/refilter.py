@@ -13,9 +13,9 @@ from typing import Any
 
 from tokenmill.core.errors import ConfigError
 from tokenmill.core.measuring import StageRules, changes_text, measured_columns
-from tokenmill.core.phases import Phase
+from tokenmill.core.phases import cut
 from tokenmill.core.pipeline import Pipeline
-from tokenmill.core.plan import Plan, decides, make_plan, verdict_column
+from tokenmill.core.plan import Annotation, Plan, decides, make_plan, verdict_column
 from tokenmill.core.signals import is_signal, known_signals
 from tokenmill.core.stage import Barrier, Filter, InputShard, Stage
 from tokenmill.executors.runspec import Options, RunSpec, absolute_location, load_run
@@ -62,7 +62,7 @@ def refilter_plan(folder: RunFolder, data: Mapping[str, Any], pipeline: Pipeline
     fresh = make_plan(pipeline, _inputs(folder, data))
     _check_same_digests(data, fresh)
     annotated = Pipeline.from_json(_here(data))
-    rules = _rules(annotated, data, fresh)
+    rules, again = _rules(annotated, data, fresh)
     _check_nothing_missing(folder, data, annotated, fresh)
     run = absolute_location(folder.location).rstrip("/")
     stages: dict[str, Stage] = {READ: ReadAnnotated(run=run)}
@@ -70,17 +70,27 @@ def refilter_plan(folder: RunFolder, data: Mapping[str, Any], pipeline: Pipeline
     stages.update({label: pairs[label] for label in rules})
     last = fresh.pipeline.labels[-1]
     stages[last] = pairs[last]
-    both = f"refilter {data['fingerprint']} {fresh.fingerprint}".encode()
-    phase = Phase(
-        index=0,
-        labels=tuple(stages),
-        stages=tuple(stages.values()),
-        fingerprint=hashlib.sha256(both).hexdigest(),
-        columns={field.name: field.type for field in fresh.schema},
-        rules=rules,
+    columns = {field.name: field.type for field in fresh.schema}
+    if again:  # what later stages read must pass from phase to phase
+        stored = make_plan(_original(data), fresh.inputs, Annotation(tuple(data["enforce"]))).schema
+        columns = {**{field.name: field.type for field in stored}, **columns}
+    phases = cut(
+        list(stages.items()),
+        _fingerprints(stages, data, fresh),
+        [columns] * len(stages),
+        {label: rules.get(label, StageRules()) for label in stages},
+        reread=False,
+        whole={label for label in rules if label not in again},
     )
     origin = {"run": run, "fingerprint": data["fingerprint"]}
-    return Plan(fresh.pipeline, (phase,), fresh.inputs, fresh.digests, fresh.schema, fresh.inserted, refilter=origin)
+    return Plan(fresh.pipeline, phases, fresh.inputs, fresh.digests, fresh.schema, fresh.inserted, refilter=origin)
+
+
+def _fingerprints(stages: Mapping[str, Stage], data: Mapping[str, Any], fresh: Plan) -> list[str]:
+    """One per stage: all differ, and all depend on the annotated run and on the new recipe."""
+    both = f"refilter {data['fingerprint']} {fresh.fingerprint}".encode()
+    whole = hashlib.sha256(both).hexdigest()
+    return [hashlib.sha256(f"{whole} {label}".encode()).hexdigest() for label in stages]
 
 
 def _here(data: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -120,9 +130,9 @@ def _inputs(folder: RunFolder, data: Mapping[str, Any]) -> list[InputShard]:
 
 
 def _check_same_settings(before: Pipeline, after: Pipeline) -> None:
-    """Only settings of filters may differ."""
+    """Only settings of filters, and of barriers that leave the text as it is, may differ."""
     for label, old, new in zip(before.labels, before.stages, after.stages, strict=True):
-        if isinstance(old, Filter) or old.config() == new.config():
+        if isinstance(old, Filter) or (isinstance(old, Barrier) and old.keeps_text) or old.config() == new.config():
             continue
         changed = [name for name, value in new.config().items() if old.config()[name] != value]
         raise ConfigError(
@@ -167,53 +177,67 @@ def _check_nothing_missing(folder: RunFolder, data: Mapping[str, Any], annotated
                     )
 
 
-def _rules(annotated: Pipeline, data: Mapping[str, Any], fresh: Plan) -> dict[str, StageRules]:
-    """How each filter that did not drop in the annotated run decides now, in the order of the recipe."""
+def _rules(annotated: Pipeline, data: Mapping[str, Any], fresh: Plan) -> tuple[dict[str, StageRules], set[str]]:
+    """How each stage that did not drop in the annotated run decides now, in the order of the recipe.
+
+    The second are the barriers that must be done again, because they or what they compare has changed.
+    """
     measured = dict(zip(annotated.labels, measured_columns(annotated.stages), strict=True))
     stored = set(data["columns"])
     configs = {entry["stage"]: entry["config"] for entry in data["stages"]}
     found: dict[str, StageRules] = {}
+    again: set[str] = set()
+    changed = ""
     for label, stage in zip(fresh.pipeline.labels, fresh.pipeline.stages, strict=True):
-        if not decides(stage):
+        if not isinstance(stage, Filter | Barrier):
             continue
         same = stage.config() == configs[label] and data["digests"].get(label) == fresh.digests.get(label)
-        _check_before_barrier(label, same, fresh.pipeline)
-        if label in data["enforce"]:
-            if not same:
-                raise ConfigError(
-                    f"{label} cannot be changed after the run",
-                    why="the run enforced it: what it drops is not there",
-                    fix="run the recipe again, without --enforce for it",
-                )
-            continue
-        if isinstance(stage, Barrier):
-            found[label] = StageRules(stored=verdict_column(label))
-            continue
-        assert isinstance(stage, Filter)
+        changed = changed or ("" if same else label)
         later = annotated.stages[annotated.labels.index(label) + 1 :]
-        missing = _missing(stage, measured[label], stored, later)
-        if same and (missing or not stage.decides_by_rules):
-            found[label] = StageRules(measured[label], stored=verdict_column(label))
-        elif missing:
-            raise ConfigError(
-                f"{label} cannot be decided again after the run",
-                why=f"it needs {', '.join(missing)}, not stored as it was",
-                fix="run the recipe again with this setting",
-            )
+        if label in data["enforce"]:
+            _check_enforced(label, same, isinstance(stage, Barrier) and bool(changed))
+        elif isinstance(stage, Barrier):
+            if changed:
+                _check_again(label, stage, changed, later)
+                again.add(label)
+            if changed or decides(stage):
+                found[label] = StageRules(stored="" if changed else verdict_column(label))
         else:
-            found[label] = StageRules(measured[label])
-    return found
+            missing = _missing(stage, measured[label], stored, later)
+            if same and (missing or not stage.decides_by_rules):
+                found[label] = StageRules(measured[label], stored=verdict_column(label))
+            elif missing:
+                raise ConfigError(
+                    f"{label} cannot be decided again after the run",
+                    why=f"it needs {', '.join(missing)}, not stored as it was",
+                    fix="run the recipe again with this setting",
+                )
+            else:
+                found[label] = StageRules(measured[label])
+    return found, again
 
 
-def _check_before_barrier(label: str, same: bool, pipeline: Pipeline) -> None:
-    """What a barrier compares depends on every filter before it."""
-    after = zip(pipeline.labels, pipeline.stages, strict=True)
-    barriers = [name for name, stage in after if isinstance(stage, Barrier)]
-    later = [name for name in barriers if pipeline.labels.index(name) > pipeline.labels.index(label)]
-    if not same and later:
+def _check_enforced(label: str, same: bool, compares_others: bool) -> None:
+    if not same or compares_others:
         raise ConfigError(
             f"{label} cannot be changed after the run",
-            why=f"it decides which documents {later[0]} compares with one another",
+            why="the run enforced it: what it drops is not there",
+            fix="run the recipe again, without --enforce for it",
+        )
+
+
+def _check_again(label: str, barrier: Barrier, changed: str, later: Sequence[Stage]) -> None:
+    """ConfigError unless a barrier can be done again on the documents as the annotated run has stored them."""
+    overwritten = {name for stage in later for name in stage.columns_added()}.intersection(barrier.reads)
+    why = "it changes texts" if not barrier.keeps_text else ""
+    if _changes_text(later):
+        why = "a later stage changes texts"
+    if overwritten:
+        why = f"a later stage changes {', '.join(sorted(overwritten))}"
+    if why:
+        raise ConfigError(
+            f"{changed} cannot be changed after the run",
+            why=f"{label} depends on it and cannot be done again: {why}",
             fix="run the recipe again with this setting",
         )
 

@@ -1,0 +1,296 @@
+"""Deduplication of documents: the table against a plain twin, and the same bytes however it is run."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.dedup.support import Twin, corpus, deduplicate, walk
+from tests.executors.support import digests, rows
+from tokenmill.core.errors import ConfigError
+from tokenmill.dedup import candidates, gather, groups
+from tokenmill.dedup.exact import ExactDedup, UrlDedup
+from tokenmill.dedup.minhash import MinHashDedup
+from tokenmill.io.runfolder import RunFolder
+from tokenmill.text.minhash import MinHash
+
+Write = Callable[..., Path]
+
+
+def ids_of(count: int, name: str = "a.jsonl") -> list[str]:
+    return [f"{name}#{number}" for number in range(count)]
+
+
+def assert_same(found: dict[str, dict[str, Any]], wanted: dict[str, dict[str, Any]]) -> None:
+    assert list(found) == list(wanted)
+    for id, row in wanted.items():
+        score = row.pop("score")
+        assert found[id].pop("score") == pytest.approx(score)
+        assert found[id] == row
+
+
+@pytest.mark.parametrize("measure", ["jaccard", "containment", "none"])
+def test_the_table_is_that_of_the_twin(write_jsonl: Write, tmp_path: Path, measure: str) -> None:
+    texts = corpus(400, seed=1)
+    found = deduplicate(write_jsonl(texts), tmp_path / "out", MinHashDedup(verify=measure))
+    twin = Twin(dict(zip(ids_of(400), texts, strict=True)), MinHash(), measure=measure).table()
+    assert_same(found, twin)
+    rules = {row["rule"] for row in found.values()}
+    assert rules == {"unique", "representative", "exact", "unverified" if measure == "none" else measure}
+    kept = [row["text"] for row in rows(tmp_path / "out", "data")]
+    assert kept == [text for id, text in zip(ids_of(400), texts, strict=True) if found[id]["keep"]]
+
+
+def test_a_component_of_many_representatives_is_that_of_the_twin(write_jsonl: Write, tmp_path: Path) -> None:
+    texts = walk(200, seed=2)
+    stage = MinHashDedup(large_cluster=20, large_min_similarity=0.6, max_comparisons=3)
+    found = deduplicate(write_jsonl(texts), tmp_path / "out", stage)
+    twin = Twin(dict(zip(ids_of(200), texts, strict=True)), MinHash(), large=20, least_large=0.6, most=3)
+    assert max(map(len, twin.components)) > 100
+    assert sum(row["keep"] for row in found.values()) > 20
+    assert_same(found, twin.table())
+
+
+def test_preference_and_scope(write_jsonl: Write, tmp_path: Path) -> None:
+    texts = corpus(300, seed=3)
+    rng = random.Random(3)
+    documents = [
+        {"text": text, "date": f"2024-0{rng.randrange(1, 9)}", "dump": rng.choice(["CC-1", "CC-2", None])}
+        for text in texts
+    ]
+    found = deduplicate(
+        write_jsonl(documents), tmp_path / "out", MinHashDedup(scope=("dump",), prefer=("-date", "length"))
+    )
+    ids = ids_of(300)
+    order = sorted(range(300), key=lambda i: (-int(str(documents[i]["date"])[5:]), len(texts[i].encode()), i))
+    twin = Twin(
+        dict(zip(ids, texts, strict=True)),
+        MinHash(),
+        better=[ids[i] for i in order],
+        scope={id: str(documents[i]["dump"]) for i, id in enumerate(ids)},
+    )
+    assert_same(found, twin.table())
+    assert sum(row["keep"] for row in found.values()) > sum(
+        row["keep"] for row in Twin(dict(zip(ids, texts, strict=True)), MinHash()).table().values()
+    )
+
+
+SHORT = ["one two three four", "One two, three four", "one two three four", "!", "!", "?", "a b c d e", "A B C D E."]
+
+
+@pytest.mark.parametrize(("short", "kept"), [("exact", [0, 1, 3, 5, 6]), ("keep", [0, 1, 2, 3, 4, 5, 6])])
+def test_documents_shorter_than_a_shingle_are_compared_as_a_whole(
+    write_jsonl: Write, tmp_path: Path, short: str, kept: list[int]
+) -> None:
+    documents = [{"text": text, "id": str(number)} for number, text in enumerate(SHORT)]
+    found = deduplicate(write_jsonl(documents), tmp_path / "out", MinHashDedup(short_documents=short))
+    assert [n for n, id in enumerate(ids_of(len(SHORT))) if found[id]["keep"]] == kept
+
+
+def shards(write: Write, count: int = 5) -> Path:
+    texts = corpus(60 * count, seed=5)
+    random.Random(1).shuffle(texts)
+    for number in range(count):
+        folder = write(texts[number::count], f"part-{number}.jsonl")
+    write([], "part-empty.jsonl")
+    return folder
+
+
+def published(output: Path) -> dict[str, str]:
+    import hashlib
+
+    found = digests(output)
+    for path in sorted((output / "dedup").rglob("*.parquet")):
+        found[str(path.relative_to(output))] = hashlib.sha256(path.read_bytes()).hexdigest()
+    for path in sorted((output / "phases").glob("*/_SUCCESS.json")):
+        found[str(path.relative_to(output))] = path.read_text()
+    return found
+
+
+STAGES = (ExactDedup(normalise="words", prefer=("-length",)), MinHashDedup())
+
+
+def test_the_same_bytes_with_0_1_and_2_workers(
+    write_jsonl: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = shards(write_jsonl)
+    deduplicate(source, tmp_path / "out0", *STAGES)
+    monkeypatch.setattr("tokenmill.executors.run.SMALL_ROWS", 0)  # so that workers do the steps
+    wanted = published(tmp_path / "out0")
+    assert len([name for name in wanted if name.startswith("dedup/")]) == 4
+    for workers in (1, 2):
+        deduplicate(source, tmp_path / f"out{workers}", *STAGES, workers=workers)
+        assert published(tmp_path / f"out{workers}") == wanted
+
+
+def test_the_same_table_in_many_groups_ranges_and_buckets(
+    write_jsonl: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = shards(write_jsonl)
+    wanted = deduplicate(source, tmp_path / "one", *STAGES)
+    monkeypatch.setattr(groups, "FEWEST_DOCUMENTS", 70)
+    monkeypatch.setattr(candidates, "TASK_RECORDS", 50)
+    monkeypatch.setattr(gather, "BUCKET_DOCUMENTS", 20)
+    found = deduplicate(source, tmp_path / "many", *STAGES)
+    assert found == wanted
+    names = [path.name.partition("@")[0] for path in (tmp_path / "many/phases").glob("*-minhash*")]
+    assert len(names) == 7
+    counts = {p.name.partition("@")[0]: len(list(p.glob("manifests/*"))) for p in (tmp_path / "many/phases").glob("*")}
+    assert counts["09-minhash_dedup.keys"] > 3
+    assert counts["10-minhash_dedup.candidates"] > 15 * 4
+    assert counts["13-minhash_dedup.verify"] > 3
+
+
+def test_the_order_in_which_inputs_are_listed_does_not_matter(write_jsonl: Write, tmp_path: Path) -> None:
+    from tokenmill.core.pipeline import Pipeline
+    from tokenmill.core.plan import make_plan
+    from tokenmill.io.filesystem import list_inputs
+    from tokenmill.io.jsonl import ReadJsonl
+    from tokenmill.io.parquet import WriteParquet
+
+    inputs = list_inputs(str(shards(write_jsonl)), (".jsonl",))
+    pipeline = Pipeline("dedup", [ReadJsonl(), *STAGES, WriteParquet()])
+    forwards, backwards = make_plan(pipeline, inputs), make_plan(pipeline, inputs[::-1])
+    assert forwards.inputs == backwards.inputs
+    assert forwards.fingerprint == backwards.fingerprint
+
+
+def test_interrupted_at_every_commit_and_resumed(
+    write_jsonl: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run stops before or after each commit of any phase, and the next one goes on: same bytes at the end."""
+    source = shards(write_jsonl, count=2)
+    deduplicate(source, tmp_path / "whole", *STAGES)
+    commit = RunFolder.commit
+    state = {"commits": 0, "after": False}
+
+    class Stopped(BaseException):
+        pass
+
+    def stopping(self: RunFolder, *arguments: Any) -> Any:
+        if not state["after"]:
+            state["after"] = True
+            raise Stopped
+        state["after"] = False
+        state["commits"] += 1
+        manifest = commit(self, *arguments)
+        if state["commits"] % 3 == 0:
+            raise Stopped
+        return manifest
+
+    monkeypatch.setattr(RunFolder, "commit", stopping)
+    stops = 0
+    while True:
+        try:
+            deduplicate(source, tmp_path / "out", *STAGES)
+            break
+        except Stopped:
+            stops += 1
+    assert stops > 20
+    assert published(tmp_path / "out") == published(tmp_path / "whole")
+    assert not list((tmp_path / "out").rglob("attempts"))
+
+
+def test_a_new_crawl_against_the_index_of_an_earlier_one(write_jsonl: Write, tmp_path: Path) -> None:
+    texts = corpus(400, seed=7)
+    random.Random(2).shuffle(texts)
+    source = write_jsonl(texts[:200], "old.jsonl")
+    old = deduplicate(source, tmp_path / "old", MinHashDedup())
+    shutil.rmtree(source)
+    source = write_jsonl(texts[200:], "new.jsonl")
+    found = deduplicate(source, tmp_path / "new", MinHashDedup(index=(str(tmp_path / "old"),), prefer=("-length",)))
+    kept = [id for id in old if old[id]["keep"]]
+    everything = {
+        **{id: texts[int(id.partition("#")[2])] for id in kept},
+        **dict(zip(ids_of(200, "new.jsonl"), texts[200:], strict=True)),
+    }
+    new = sorted(found, key=lambda id: (-len(everything[id].encode()), int(id.partition("#")[2])))
+    twin = Twin(everything, MinHash(), better=[*kept, *new]).table()
+    for id, row in found.items():
+        assert (row["representative_id"], row["keep"]) == (twin[id]["representative_id"], twin[id]["keep"]), id
+    assert sum(not row["keep"] and row["representative_id"].startswith("old") for row in found.values()) > 20
+    third = deduplicate(source, tmp_path / "third", MinHashDedup(index=(str(tmp_path / "old"), str(tmp_path / "new"))))
+    assert not any(row["keep"] for row in third.values())
+
+
+def test_keys_of_another_scheme_are_refused(write_jsonl: Write, tmp_path: Path) -> None:
+    source = write_jsonl(corpus(20, seed=8))
+    deduplicate(source, tmp_path / "old", MinHashDedup())
+    index = (str(tmp_path / "old"),)
+    with pytest.raises(ConfigError, match=r"scheme is 'affine64-v1' there, 'datatrove-v1' here"):
+        deduplicate(source, tmp_path / "new", MinHashDedup(scheme="datatrove-v1", index=index))
+    with pytest.raises(ConfigError, match="scope is"):
+        deduplicate(source, tmp_path / "new", MinHashDedup(scope=("dump",), index=index))
+    with pytest.raises(ConfigError, match="has no exact_dedup"):
+        deduplicate(source, tmp_path / "new", ExactDedup(index=index))
+    with pytest.raises(ConfigError, match="holds no run"):
+        deduplicate(source, tmp_path / "new", MinHashDedup(index=(str(tmp_path / "nothing"),)))
+
+
+@pytest.mark.parametrize(
+    ("stage", "kept"),
+    [
+        (ExactDedup(normalise="none"), [0, 1, 2, 4, 5]),
+        (ExactDedup(), [0, 2, 4, 5]),
+        (ExactDedup(normalise="words"), [0, 5]),
+        (ExactDedup(by="url", prefer=("-date",)), [1, 2, 3, 4, 5]),
+        (UrlDedup(), [0, 3, 5]),
+        (UrlDedup(prefer=("date:c,b", "length")), [1, 3, 5]),
+    ],
+)
+def test_exact_and_url(write_jsonl: Write, tmp_path: Path, stage: Any, kept: list[int]) -> None:
+    documents = [
+        {"text": "One two 3", "url": "http://a.org/x?utm_source=q", "date": "a"},
+        {"text": "One  two\n3 ", "url": "https://www.a.org/x", "date": "c"},
+        {"text": "one two 4", "url": "http://a.org/x?utm_source=q", "date": "b"},
+        {"text": "One two 3", "url": "https://b.org", "date": "a"},
+        {"text": "One two; 3", "url": "https://A.org/x", "date": "b"},
+        {"text": "Two one 3", "url": None, "date": "b"},
+    ]
+    found = deduplicate(write_jsonl(documents), tmp_path / "out", stage)
+    assert [n for n, id in enumerate(ids_of(6)) if found[id]["keep"]] == kept
+    dropped = rows(tmp_path / "out", "dropped/phase-8")
+    assert len(dropped) == 6 - len(kept)
+    assert all(row["detail"].startswith("exact 1 copy of a.jsonl#") for row in dropped)
+
+
+def test_rehydration_weights(write_jsonl: Write, tmp_path: Path) -> None:
+    text = "these are more than five words of text"
+    documents = [text] * 6 + ["another text with more than five words"] * 4 + ["a third text that is quite alone here"]
+    deduplicate(write_jsonl(documents), tmp_path / "out", MinHashDedup(rehydration=("fineweb2",)))
+    kept = rows(tmp_path / "out", "data")
+    assert [(row["minhash_cluster_size"], row["minhash_rehydration_weight"]) for row in kept] == [
+        (6, 5),
+        (4, 3),
+        (1, 1),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"verify": "jacard"}, "did you mean 'jaccard'"),
+        ({"scheme": "affine64"}, "affine64-v1"),
+        ({"min_similarity": 70.0}, "no similarity"),
+        ({"rehydration": ("2:2",)}, "begin with size 1"),
+        ({"rehydration": ("much",)}, "cannot be read"),
+        ({"max_comparisons": 0}, "at least 1"),
+        ({"short_documents": "drop"}, "short_documents"),
+    ],
+)
+def test_wrong_settings(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        MinHashDedup(**settings)
+
+
+def test_a_preference_that_cannot_be_read_or_has_no_column(write_jsonl: Write, tmp_path: Path) -> None:
+    source = write_jsonl(["a"])
+    with pytest.raises(ConfigError, match="cannot be read"):
+        deduplicate(source, tmp_path / "out", MinHashDedup(prefer=("dump:",)))
+    with pytest.raises(ConfigError, match=r"reads \['quality'\]"):
+        deduplicate(source, tmp_path / "out", MinHashDedup(prefer=("-quality",)))
