@@ -254,7 +254,7 @@ def test_exact_and_url(write_jsonl: Write, tmp_path: Path, stage: Any, kept: lis
     ]
     found = deduplicate(write_jsonl(documents), tmp_path / "out", stage)
     assert [n for n, id in enumerate(ids_of(6)) if found[id]["keep"]] == kept
-    dropped = rows(tmp_path / "out", "dropped/phase-8")
+    dropped = rows(tmp_path / "out", "dropped")
     assert len(dropped) == 6 - len(kept)
     assert all(row["detail"].startswith("exact 1 copy of a.jsonl#") for row in dropped)
 

@@ -47,7 +47,7 @@ def test_the_plan_inserts_what_a_short_recipe_leaves_out() -> None:
 def test_cheap_stages_stand_before_dear_ones() -> None:
     labels = recipe("fineweb").labels
     order = ["url_filter", "language_gate", "extract_text", "language_filter", "gopher_repetition", "gopher_quality"]
-    order += ["c4_quality", "fineweb_quality", "redact_pii"]
+    order += ["c4_quality", "fineweb_quality", "redact_pii", "minhash_dedup"]
     assert [label for label in labels if label in order] == order
 
 
@@ -121,5 +121,7 @@ GOLDEN: dict[str, tuple[int, int]] = {
     "text_signals_2": (55, 55),
     "fineweb_quality": (55, 46),
     "redact_pii": (46, 46),
+    "minhash_dedup.prepare": (46, 46),
+    "minhash_dedup": (46, 46),
     "write_parquet": (46, 46),
 }

@@ -36,10 +36,11 @@ GOLDEN: dict[str, dict[str, tuple[int, int]]] = {
     "fineweb2": {
         "extract_text": (234, 228),
         "language_filter": (228, 198),
-        "fineweb2_repetition": (198, 178),
-        "fineweb2_quality": (178, 124),
-        "fineweb2_gopher": (124, 93),
-        "redact_pii": (93, 93),
+        "minhash_dedup": (198, 190),
+        "fineweb2_repetition": (190, 170),
+        "fineweb2_quality": (170, 118),
+        "fineweb2_gopher": (118, 88),
+        "redact_pii": (88, 88),
     },
 }
 """Stage -> documents (into, out) of it, for the stages that drop or change documents after the extraction."""
@@ -79,7 +80,7 @@ def test_the_order_of_the_papers() -> None:
     assert recipe("refinedweb").labels[-5:] == ("gopher_repetition", "gopher_quality", *lines)
     assert recipe("dclm-baseline").labels[-5:] == ("gopher_quality", "gopher_repetition", *lines)
     quality = ["fineweb2_repetition", "fineweb2_quality", "fineweb2_gopher"]
-    assert recipe("fineweb2").labels[-5:] == (*quality, "redact_pii", "write_parquet")
+    assert recipe("fineweb2").labels[-6:] == ("minhash_dedup", *quality, "redact_pii", "write_parquet")
 
 
 def test_the_thresholds_are_part_of_the_fingerprint(tmp_path: Path) -> None:

@@ -243,7 +243,7 @@ def test_no_kernel_reads_out_of_bounds(tmp_path: Path) -> None:
     """The same tests once more, compiled with numba's bounds checking."""
     environment = {**os.environ, "NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path)}
     here = Path(__file__).parent
-    tests = [str(here / "test_measure.py"), str(here / "test_c4_kernel.py")]
+    tests = [str(here / f"test_{name}.py") for name in ("measure", "c4_kernel", "minhash")]
     command = [sys.executable, "-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider", *tests]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=here.parents[1])
     assert done.returncode == 0, done.stdout[-3000:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar
@@ -122,6 +123,9 @@ class MinHashDedup(DocumentDedup):
             "seed": self.seed,
             "scope": list(self.scope),
         }
+
+    def digests(self) -> Mapping[str, str]:
+        return {**super().digests(), "unicode": unicodedata.unidata_version}
 
     def setup(self) -> None:
         self._hasher.keys(pa.array(["one two three four five six"]))

@@ -271,15 +271,16 @@ class _Attempt:
         flush_to_disk(path)
         sink = self._sink if kind == "data" else WriteParquet()
         sink.verify(path, self._rows[kind])
+        name = self._slug
         folder = kind if self._last or kind != "data" else f"phases/{self._phase.directory}/data"
         if kind != "data" and self._phase.index:
-            folder = f"{kind}/phase-{self._phase.index + 1}"
+            name = f"{self._slug}~phase-{self._phase.index + 1}"  # no slug has a tilde
         extension = (self._sink.extension if kind == "data" else "") or ".parquet"
         with open(path, "rb") as stream:
             size = stream.seek(0, 2)
         return {
             "kind": kind,
-            "path": f"{folder}/{self._slug}{extension}",
+            "path": f"{folder}/{name}{extension}",
             "rows": self._rows[kind],
             "bytes": size,
             "sha256": file_digest(path),

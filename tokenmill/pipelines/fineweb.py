@@ -1,13 +1,18 @@
 """FineWeb: English web pages as in the paper (arXiv:2406.17557), cheap steps before dear ones.
 
 Rules, thresholds and their order within a filter are FineWeb's. The language gate on cheap text stands before
-the extraction, which is the dearest step, and is loose enough to lose no English page; MinHash is not part of
-this recipe yet.
+the extraction, which is the dearest step, and is loose enough to lose no English page.
+
+Near-duplicates are looked for within each crawl, as FineWeb found best, and compared before they are dropped;
+`--set minhash_dedup.verify=none --set minhash_dedup.short_documents=keep` drops what FineWeb drops. Personal data are
+redacted before that and not after it: the texts of dropped duplicates are kept as samples, and thresholds of filters
+can be moved after the run as long as no stage behind the deduplication changes texts.
 """
 
 from __future__ import annotations
 
 from tokenmill.core.pipeline import Pipeline
+from tokenmill.dedup.minhash import MinHashDedup
 from tokenmill.extract.decode import DecodeHtml
 from tokenmill.extract.gate import LanguageGate
 from tokenmill.extract.text import ExtractText
@@ -40,6 +45,7 @@ def fineweb() -> Pipeline:
             C4Quality(),
             FineWebQuality(),
             RedactPii(),
+            MinHashDedup(scope=("dump",)),
             WriteParquet(),
         ],
     )
