@@ -37,13 +37,16 @@ def _make_union(digest: str) -> Callable[..., Any]:
 
 
 def _make_flatten(digest: str) -> Callable[..., Any]:
-    def flatten(parent: Any, sizes: Any) -> None:
-        """Let every document point to the smallest of its set, and count the sets; `sizes` (n,) begins as zeros."""
+    def flatten(parent: Any, several: Any) -> None:
+        """Let every document point to the smallest of its set; `several` (n,) becomes 1 in sets of more than one."""
         assert digest
         for node in range(len(parent)):
             # all smaller ones point to the smallest of their set already
-            parent[node] = parent[parent[node]]
-            sizes[parent[node]] += 1
+            root = parent[parent[node]]
+            parent[node] = root
+            if root != node:
+                several[node] = 1
+                several[root] = 1
 
     return flatten
 

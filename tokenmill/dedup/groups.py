@@ -15,8 +15,8 @@ from typing import Any
 
 from tokenmill.core.barrier import ShardData
 
-MOST_DOCUMENTS = 1_000_000
-"""Documents of a group in large runs: keys of 14 bands are 170 MB then, and 3 billion pages 3,000 groups."""
+MOST_DOCUMENTS = 500_000
+"""Documents of a group in large runs: keys of 14 bands are 90 MB then, and 3 billion pages 6,000 groups."""
 FEWEST_DOCUMENTS = 25_000
 """Below it, starting a task takes longer than its work."""
 GROUPS = 64

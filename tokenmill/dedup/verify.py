@@ -64,19 +64,27 @@ def verify_bucket(
     out: TaskOutput,
 ) -> dict[str, Any]:
     """Decide about every document of a bucket; writes their labels, one batch per new group, and the evidence."""
-    table = load_bucket(paths, bucket)
+    everything = load_bucket(paths, bucket)
+    sets = _sets(everything)
+    table = everything.select([name for name in everything.column_names if name != "shingles"])
+    del everything
     keys = [("component", "ascending"), ("old", "descending"), *sort_keys(preferences), ("document", "ascending")]
-    table = table.take(pc.sort_indices(table, sort_keys=keys)).combine_chunks()
+    order = pc.sort_indices(table, sort_keys=keys)
+    table = table.take(order).combine_chunks()
+    places = order.to_numpy()
     out.alive()
-    chosen, score, outcome, evidence = _decide(table, policy)
+    values, offsets = sets
+    chosen, score, outcome, evidence = _decide(table, (values, offsets[:-1][places], offsets[1:][places]), policy)
     _write_evidence(table, evidence, policy, out)
     _write_labels(table, chosen, score, outcome, groups, policy, out)
     removed = int((outcome >= 2).sum())
     return {"rows_of": {"labels": len(table), "evidence": len(evidence[0])}, "removed": removed}
 
 
-def _decide(table: pa.Table, policy: Policy) -> tuple[Any, Any, Any, tuple[Any, Any, Any, Any]]:
-    """(representative, score, outcome) of each row, and the comparisons."""
+def _decide(
+    table: pa.Table, sets: tuple[Any, Any, Any], policy: Policy
+) -> tuple[Any, Any, Any, tuple[Any, Any, Any, Any]]:
+    """(representative, score, outcome) of each row, and the comparisons. sets: (hashes, starts (n,), stops (n,))."""
     from tokenmill.dedup.verify_kernel import CONTAINMENT, JACCARD, SIMILAR, verify
 
     count = len(table)
@@ -96,7 +104,6 @@ def _decide(table: pa.Table, policy: Policy) -> tuple[Any, Any, Any, tuple[Any, 
             np.int8
         )
         return chosen, np.where(outcome == SIMILAR, np.nan, 1.0), outcome, none
-    sets = _sets(table)
     most = policy.max_comparisons
     compared = int((source == np.arange(count)).sum()) * most
     evidence = (

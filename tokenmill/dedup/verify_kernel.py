@@ -119,13 +119,13 @@ def _room(source: Any, start: int, stop: int, most: int) -> Any:
 @inner
 def _compare(sets: Any, source: Any, document: int, tries: Any, wanted: float, evidence: Any, compared: int) -> Any:
     """(the first of `tries` that is similar enough or -1, its score, comparisons so far)."""
-    values, offsets, measure = sets
+    values, starts, stops, measure = sets
     own = source[document]
     for rep in tries:
         other = source[rep]
         if other < 0:
             continue
-        found = _similarity(values, offsets[own], offsets[own + 1], offsets[other], offsets[other + 1], measure)
+        found = _similarity(values, starts[own], stops[own], starts[other], stops[other], measure)
         evidence[0][compared] = document
         evidence[1][compared] = rep
         evidence[2][compared] = found
@@ -141,14 +141,14 @@ def _make_verify(digest: str) -> Callable[..., Any]:
         """Choose representatives. Documents are in order of component and, within it, of preference.
 
         bounds: (components + 1,). source: (n,) the document whose set stands for this one's: itself or an exact copy
-        of it; -1 where there is none. old: (n,) of the index. sets: (values, offsets (n + 1,), measure), for sources.
+        of it; -1 where there is none. old: (n,) of the index. sets: (values, starts (n,), stops (n,), measure).
         limits: (4,) least similarity, size of a large component, least similarity there, most comparisons.
         out: (representative int64, score, outcome int8), arrays of (n,). evidence: (document, compared with, score,
         accepted), arrays of (n * most comparisons,). Gives the number of comparisons.
         """
         assert digest
         representative, score, outcome = out
-        values, offsets, _ = sets
+        values, starts, stops, _ = sets
         most = int(limits[3])
         compared = 0
         decided = np.full(len(source), -1, np.int64)
@@ -174,7 +174,7 @@ def _make_verify(digest: str) -> Callable[..., Any]:
                             sets, source, document, reps[:count], wanted, evidence, compared
                         )
                     else:
-                        tries = _likely(values, offsets[own], offsets[own + 1], known, hits, touched, most, likely)
+                        tries = _likely(values, starts[own], stops[own], known, hits, touched, most, likely)
                         chosen, found, compared = _compare(
                             sets, source, document, likely[:tries], wanted, evidence, compared
                         )
@@ -188,7 +188,7 @@ def _make_verify(digest: str) -> Callable[..., Any]:
                     reps[count] = document
                     count += 1
                     if searching and own >= 0:
-                        _remember(values, offsets[own], offsets[own + 1], known, document)
+                        _remember(values, starts[own], stops[own], known, document)
                 if own >= 0 and decided[own] < 0:
                     decided[own], decided_score[own] = chosen, found
         return compared
