@@ -243,4 +243,4 @@ def test_the_command_line_stays_small() -> None:
     from tokenmill.cli.main import app
 
     names = {command.callback.__name__ for command in app.registered_commands if command.callback}
-    assert names == {"run", "refilter", "plan", "status", "report", "stages", "doctor"}
+    assert names == {"run", "refilter", "plan", "status", "report", "clusters", "stages", "doctor"}

@@ -60,7 +60,7 @@ def test_payloads_are_not_kept_between_phases_but_read_again(tmp_path: Path) -> 
     pipeline = Pipeline("p", [ReadWarc(), NoSeven(), ExactDedup(by="payload"), DecodeHtml(), WriteParquet()])
     assert run(pipeline, source, tmp_path / "out").failures == {}
     (first,) = (tmp_path / "out/phases").glob("01-*/data")
-    assert pq.read_schema(next(first.iterdir())).names == ["doc_id", "_exact_dedup_digest"]
+    assert pq.read_schema(next(first.iterdir())).names == ["doc_id", "id", "url", "date", "_exact_dedup_digest"]
     funnel = fold(RunFolder(str(tmp_path / "out")))
     counts = {stage.stage: (stage.into, stage.out) for stage in funnel.stages}
     assert counts == {

@@ -125,6 +125,29 @@ def status(run: Annotated[str, typer.Argument(help="folder of a run, live, dead 
 
 
 @app.command()
+def clusters(
+    run: Annotated[str, typer.Argument(help="folder of a run with deduplication")],
+    id: Annotated[
+        Optional[str],
+        typer.Argument(help="a doc_id, cluster, record id or URL, or a part of one; without it, the largest"),
+    ] = None,
+    stage: Annotated[
+        Optional[str], typer.Option("--stage", help="which deduplication; default: the last, or the one that has ID")
+    ] = None,
+    top: Annotated[int, typer.Option("--top", help="how many of the largest clusters are listed")] = 20,
+    members: Annotated[int, typer.Option("--members", help="how many documents of a cluster are listed")] = 20,
+    diff: Annotated[
+        Optional[int], typer.Option("--diff", help="of how many members the differences are shown (3); 0: none")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
+) -> None:
+    """Browse what deduplication has put together: members, differences, and why."""
+    from tokenmill.cli.clusters import show_clusters
+
+    show_clusters(run, id, stage=stage, top=top, members=members, diff=diff, as_json=json)
+
+
+@app.command()
 def stages(name: Annotated[Optional[str], typer.Argument(help="a stage; without it, all are listed")] = None) -> None:
     """List the stages, or show one with its settings, rules and sources."""
     from tokenmill.cli.stages import show_stage, show_stages

@@ -27,7 +27,7 @@ from tokenmill.core.schema import DOC_ID
 from tokenmill.core.stage import Barrier
 from tokenmill.dedup.candidates import components, find_pairs, range_tasks
 from tokenmill.dedup.gather import Shingles, bucket_count, gather, load_members, read_shard
-from tokenmill.dedup.groups import Group, group
+from tokenmill.dedup.groups import Group, group, index_origin
 from tokenmill.dedup.index import Index, copy_kept_keys, open_index
 from tokenmill.dedup.keyfile import write_keys
 from tokenmill.dedup.preference import Preference, parse
@@ -56,7 +56,8 @@ class DocumentDedup(Barrier):
     "length" or "-length" (bytes of text), "dump:A,B" (an order of values). Ties, and the default: the first document
     in the order of the input's names."""
     index: tuple[str, ...] = ()
-    """Folders of earlier runs with the same settings: documents that are like one that those have kept are dropped."""
+    """Folders of earlier runs with the same settings: documents that are like one that those have kept are dropped.
+    In the table, ids of the first run's documents begin with "index[0]/"."""
 
     @abstractmethod
     def about(self) -> Mapping[str, Any]:
@@ -95,7 +96,8 @@ class DocumentDedup(Barrier):
         return {self.size_column: pa.int64()} if self.size_column else {}
 
     def columns_kept(self) -> Collection[str]:
-        return [preference.reads() for preference in self._preferences]
+        # and what tells people which documents they look at
+        return ["id", "url", "date", *(preference.reads() for preference in self._preferences)]
 
     def digests(self) -> Mapping[str, str]:
         for one in self._indexes:
@@ -138,9 +140,11 @@ class DocumentDedup(Barrier):
     def groups(self, work: Work) -> list[Group]:
         """All groups: those of the index first, so that its documents have the smaller numbers."""
         found: list[Group] = []
-        for index in self._indexes:
+        for number, index in enumerate(self._indexes):
             for old in index.groups:
-                found.append(replace(old, name=f"index-{len(found):05d}", first=sum(g.rows for g in found)))
+                first = sum(one.rows for one in found)
+                name, origin = f"index-{len(found):05d}", index_origin(number)
+                found.append(replace(old, name=name, first=first, origin=origin))
         first = sum(one.rows for one in found)
         if first + sum(shard.rows for shard in work.shards) >= 2**63:
             raise ConfigError("too many documents")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tokenmill.core.barrier import ShardData, TaskOutput
@@ -116,7 +117,7 @@ def _described(
         "component": members.column("component"),
         "copy_of": members.column("copy_of"),
         "old": pa.array(np.full(len(numbers), group.index)),
-        "doc_id": batch.column(DOC_ID),
+        "doc_id": pc.binary_join_element_wise(group.origin, batch.column(DOC_ID), ""),
         "digest": batch.column(digests),
     }
     for number, preference in enumerate(preferences):

@@ -23,11 +23,17 @@ GROUPS = 64
 """About so many groups in between, so that many workers have something to do."""
 
 
+def index_origin(number: int) -> str:
+    """What stands before the ids of documents of the `number`-th run of an index."""
+    return f"index[{number}]/"
+
+
 @dataclass(frozen=True)
 class Group:
     """Shards that follow one another. `first` is the number of its first document.
 
-    index: the group of an earlier run that is the index, with `keys` its file of keys and `table` its table.
+    index: the group of an earlier run that is the index, with `keys` its file of keys and `table` its table; `origin`
+    stands before the ids of its documents, for two runs may have read files of one name.
     """
 
     name: str
@@ -36,6 +42,7 @@ class Group:
     index: bool = False
     keys: str = ""
     table: str = ""
+    origin: str = ""
 
     @property
     def rows(self) -> int:
