@@ -7,7 +7,7 @@ Every program runs as a whole process tree pinned to one core, from reading the 
 their proportional set sizes (PSS), summed.
 
     tokenmill                  its own hashes; candidates are verified (default)
-    tokenmill, datatrove-v1    the peer's hashes, nothing verified
+    tokenmill, datatrove-v1    the peer's hashes, nothing verified, short documents left alone as the peer does
     datatrove                  its tokenizer
     datatrove, our words       on texts that tokenmill has normalised, words between white space
 
@@ -44,7 +44,7 @@ from texts import ROOT
 PEER = "datatrove"
 OURS: dict[str, dict[str, Any]] = {
     "tokenmill": {},
-    "tokenmill, datatrove-v1": {"scheme": "datatrove-v1", "verify": "none"},
+    "tokenmill, datatrove-v1": {"scheme": "datatrove-v1", "verify": "none", "short_documents": "keep"},
 }
 PEERS = {PEER: [], f"{PEER}, our words": ["--words", "split", "--normalised"]}
 Clusters = Mapping[str, Any]

@@ -7,7 +7,8 @@ similarity of word 5-grams and of six kinds; they are put beside all pages of th
 
     theory     mean of 1 - (1 - J^8)^14 over the true similarities of the pairs
     ideal      the share of pairs with a band in common, by MinHash in plain numpy with a hash function per row
-    keys       the same, by tokenmill's kernel
+    keys       the same, by tokenmill's kernel; and the mean of ten seeds, which has a third of the noise
+    datasketch the same, by datasketch 2.0 in the peers' environment
     run        the share of pairs in one cluster after a whole run, candidates verified
     originals  the same of pairs whose page is not represented by a third document, with which the near-duplicate has
                less in common
@@ -20,12 +21,13 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import importlib
 import math
+import subprocess
 import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from dedup import own_clusters, own_ids, own_table, run_ours
 from dedup_scaling import BANDS, mixed
 from mutations import jaccard, pairs, shingles
-from texts import prepared
+from texts import ROOT, prepared
+
+from tokenmill.text.minhash import MinHash
 
 ROWS = 8
 SHARDS = 3
@@ -66,6 +70,8 @@ def main() -> None:
     found = {
         "ideal": collisions(rows, texts, ideal_bands),
         "keys": collisions(rows, texts, own_bands),
+        "keys, 10 seeds": np.mean([collisions(rows, texts, partial(own_bands, seed=n)) for n in range(2, 12)], axis=0),
+        "datasketch": collisions(rows, texts, datasketch_bands),
     }
     if not arguments.no_run:
         with tempfile.TemporaryDirectory(prefix="tokenmill-quality-") as folder:
@@ -82,6 +88,22 @@ def main() -> None:
             found["run, originals"] = np.where(original, together, np.nan)
     for column in ("level", "kind"):
         print_recall(rows, found, column)
+    print_independent(arguments.seed)
+
+
+def print_independent(seed: int, pairs: int = 4000, size: int = 300) -> None:
+    """Markdown: recall of pairs of random sets, which have nothing in common with other pairs, beside the theory."""
+    generator = np.random.default_rng(seed)
+    hasher = MinHash(shingle_words=1)
+    print("\n| Jaccard | independent pairs | theory | keys |\n|---|---:|---:|---:|")
+    for level in (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95):
+        common = round(2 * size * level / (1 + level))
+        words = generator.integers(0, 2**60, (pairs, 2 * size - common))
+        texts = [[" ".join(f"{n:x}" for n in row) for row in half] for half in (words[:, :size], words[:, -size:])]
+        first, second = (hasher.keys(pa.array(half)).bands for half in texts)
+        exact = common / (2 * size - common)
+        theory = 1 - (1 - exact**ROWS) ** BANDS
+        print(f"| {exact:.3f} | {pairs:,} | {theory:.3f} | {(first == second).any(axis=1).mean():.3f} |")
 
 
 def write_shards(crawl: pa.Table, near: pa.Table, folder: Path) -> Path:
@@ -105,14 +127,27 @@ def collisions(
     return None if near is None or base is None else (near == base).any(axis=1)
 
 
-def own_bands(texts: list[str]) -> np.ndarray[Any, Any] | None:
+def own_bands(texts: list[str], seed: int = 1) -> np.ndarray[Any, Any]:
     """Keys of the bands by tokenmill's kernel, (n, 14)."""
-    try:
-        minhash = importlib.import_module("tokenmill.text.minhash")
-    except ImportError:
-        print("no tokenmill.text.minhash yet", file=sys.stderr)
+    return MinHash(seed=seed).keys(pa.array(texts)).bands
+
+
+def datasketch_bands(texts: list[str]) -> np.ndarray[Any, Any] | None:
+    """Signatures by datasketch of the same shingles, a row's values as one band each; None without its environment."""
+    python = ROOT / ".bench/datatrove/bin/python"
+    if not python.exists():
+        print("no datasketch: run `make bench-env` first", file=sys.stderr)
         return None
-    return np.asarray(minhash.MinHash().keys(pa.array(texts)).bands)
+    with tempfile.TemporaryDirectory(prefix="tokenmill-datasketch-") as folder:
+        given, made = Path(folder, "shingles.parquet"), Path(folder, "signatures.npy")
+        pq.write_table(pa.table({"shingles": [sorted(shingles(text)) for text in texts]}), given)
+        script = Path(__file__).with_name("datasketch_peer.py")
+        subprocess.run([python, script, given, made, str(BANDS * ROWS)], check=True)
+        signatures = np.load(made).reshape(len(texts), BANDS, ROWS)
+    keys = np.zeros((len(texts), BANDS), np.uint64)
+    for row in range(ROWS):
+        keys = mixed(keys ^ signatures[:, :, row], 1)
+    return keys
 
 
 def ideal_bands(texts: list[str]) -> np.ndarray[Any, Any]:
@@ -186,7 +221,8 @@ def print_recall(rows: Sequence[Row], found: Found, column: str) -> None:
         cells = []
         for name in names:
             recall = float(np.nanmean(np.asarray(found[name], np.float64)[chosen]))
-            star = "*" if not name.startswith("run") and abs(recall - theory) > NOISE * error else ""
+            noise = error / math.sqrt(10) if "seeds" in name else error
+            star = "*" if not name.startswith("run") and abs(recall - theory) > NOISE * noise else ""
             cells.append(f"{recall:.3f}{star}")
         print(f"| {value} | {len(chosen):,} | {similarities.mean():.3f} | {theory:.3f} | " + " | ".join(cells) + " |")
 

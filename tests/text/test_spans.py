@@ -263,6 +263,24 @@ def test_what_is_compared(one: str, other: str, equal: bool) -> None:
     assert (first == second) == equal
 
 
+@pytest.mark.parametrize(
+    ("unit", "text", "characters"),
+    [
+        ("line", " ab  c\t", 4),
+        ("line", "日本 語", 4),
+        ("paragraph", "ab\n  c\n\n--", 4),
+        ("sentences", "Ab cd.  Ef.\n--", 9),
+    ],
+)
+def test_short_spans_are_not_compared(unit: str, text: str, characters: int) -> None:
+    every = span_hashes(pa.array([text]), unit)[0]
+    assert every[0] != 0
+    for least, found in ((characters, every[0]), (characters + 1, 0)):
+        hashes, offsets = span_hashes(pa.array([text]), unit, min_characters=least)
+        assert hashes[0] == found
+        assert offsets.tolist() == [0, len(every)]
+
+
 def test_nulls_slices_and_types() -> None:
     texts = pa.array(["x\ny", "a\nb", None, "--", ""])
     for column in (texts, texts.cast(pa.large_string())):

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tests.text.strategies import TEXTS
 from tests.text.test_spans import lists
 from tokenmill.core import segment
-from tokenmill.text.substring import fingerprints, window_text, windows, without_windows
+from tokenmill.text.substring import fingerprints, run_bytes, window_text, windows, without_windows
 
 UNSPACED = re.compile(f"[{segment.IDEOGRAPHS}{segment.KATAKANA}{segment.DICTIONARY}]")
 BREAKS = re.compile("[\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029]")
@@ -223,6 +223,23 @@ def test_what_is_left(text: str, starts: list[int], expected: str, lost: int) ->
     found, words = without_windows(pa.array([text, text]), 2, *lists([[], starts]))
     assert found.to_pylist() == [text, expected]
     assert words.tolist() == [0, lost]
+
+
+@settings(max_examples=50)
+@given(st.lists(st.one_of(TEXTS, SMALL), min_size=1, max_size=4), st.integers(1, 9))
+def test_bytes_of_runs(texts: list[str], words: int) -> None:
+    starts = [list(range(0, len(words_of(text)) - words + 1, 2)) for text in texts]
+    numbers, offsets = lists(starts)
+    found = run_bytes(pa.array(texts), numbers, np.full(len(numbers), words, np.uint32), offsets)
+    shown = [window_text(text, words, at) for text, some in zip(texts, starts, strict=True) for at in some]
+    assert found.tolist() == [len(text.encode()) for text in shown]
+
+
+@pytest.mark.parametrize(("start", "length"), [(1, 2), (2, 1), (0, 0)])
+def test_runs_that_a_text_does_not_have(start: int, length: int) -> None:
+    one = np.array([start], np.uint32), np.array([length], np.uint32)
+    with pytest.raises(ValueError, match="text 1 has fewer words than its runs"):
+        run_bytes(pa.array(["a b c", "d e"]), *one, np.array([0, 0, 1]))
 
 
 def test_short_texts_have_nothing() -> None:

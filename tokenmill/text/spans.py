@@ -31,16 +31,20 @@ Offsets = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.int32]
 
 
-def span_hashes(texts: pa.Array, unit: str, *, sentences: int = 3) -> tuple[Hashes, Offsets]:
+def span_hashes(texts: pa.Array, unit: str, *, sentences: int = 3, min_characters: int = 0) -> tuple[Hashes, Offsets]:
     """Hashes of the spans of every text in order, and where those of each text begin (one more than texts).
 
     texts: strings; a null has no spans. unit: one of `UNITS`. sentences: length of a window, for that unit.
+    min_characters: spans with fewer have the hash 0. White space at the ends of a piece does not count, a run of it
+    inside counts as one character; sentences without letter and digit count nothing.
     ValueError for another unit, or windows of no sentence.
     """
     from tokenmill.text.spans_kernel import hashes_batch
     from tokenmill.text.tables import tables
 
-    hashes, offsets = hashes_batch(*text_bytes(texts), _unit_number(unit, sentences), sentences, tables(), *_cases())
+    number = _unit_number(unit, sentences)
+    length = sentences if unit == "sentences" else 1
+    hashes, offsets = hashes_batch(*text_bytes(texts), number, length, min_characters, tables(), *_cases())
     return hashes, offsets
 
 

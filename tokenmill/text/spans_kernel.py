@@ -61,26 +61,27 @@ def _lower(code: int, upper: Any, lower: Any) -> int:
 
 
 @inner
-def _text_hash(t: Any, f: Any, s: int, e: int, upper: Any, lower: Any) -> tuple[Any, bool]:
-    """Hash of t[s:e] in lower case, runs of white space as one space; whether it has a letter or a digit."""
+def _text_hash(t: Any, f: Any, s: int, e: int, upper: Any, lower: Any) -> tuple[Any, int]:
+    """Hash of t[s:e] in lower case, runs of white space as one space; its characters, 0 without letter and digit."""
     value = SEED
-    any_of = np.uint32(0)
-    gap = begun = False
+    any_of, size = np.uint32(0), 0
+    gap = False
     for i in range(s, e):
         flag = f[i]
         if flag & SPACE:
-            gap = begun
+            gap = size > 0
             continue
         if gap:
             value = step(value, _BLANK)
             gap = False
-        begun = True
+            size += 1
+        size += 1
         any_of |= flag
         code = t[i]
         if flag & UPPER:
             code = _lower(code, upper, lower)
         value = step(value, np.uint64(code))
-    return mixed(value), any_of & ALNUM != 0
+    return mixed(value), size if any_of & ALNUM else 0
 
 
 @inner
@@ -297,8 +298,8 @@ def _room(longest: int, unit: int) -> Any:
 
 
 @inner
-def _piece_hashes(room: Any, count: int, upper: Any, lower: Any, hashes: Any, solid: Any) -> None:
-    """Hash of every number, and whether it has a letter or a digit."""
+def _piece_hashes(room: Any, count: int, upper: Any, lower: Any, hashes: Any, sizes: Any) -> None:
+    """Hash of every number, and its characters as `_text_hash` counts them."""
     starts, stops, numbers = room.starts, room.stops, room.numbers
     k = 0
     while k < count:
@@ -307,41 +308,40 @@ def _piece_hashes(room: Any, count: int, upper: Any, lower: Any, hashes: Any, so
             last += 1
         number = numbers[k]
         if number >= 0:
-            hashes[number], solid[number] = _text_hash(room.t, room.f, starts[k], stops[last], upper, lower)
+            hashes[number], sizes[number] = _text_hash(room.t, room.f, starts[k], stops[last], upper, lower)
         k = last + 1
 
 
 @inner
-def _window_hashes(pieces: Any, solid: Any, numbers: int, length: int, hashes: Any, at: int) -> int:
-    """Hashes of `length` consecutive pieces to hashes[at:], 0 for those that are not `solid`; where they end there."""
+def _window_hashes(pieces: Any, sizes: Any, numbers: int, length: int, least: int, hashes: Any, at: int) -> int:
+    """Hashes of `length` consecutive pieces to hashes[at:], 0 below `least` characters; where they end there."""
     for i in range(numbers - length + 1):
         value = SEED
-        some = False
+        size = 0
         for k in range(i, i + length):
             value = step(value, pieces[k])
-            some = some or solid[k]
-        hashes[at + i] = max(mixed(value), _ONE) if some else np.uint64(0)
+            size += sizes[k]
+        hashes[at + i] = max(mixed(value), _ONE) if size >= max(1, least) else np.uint64(0)
     return at + max(0, numbers - length + 1)
 
 
 def _make_hashes(digest: str) -> Callable[..., Any]:
     def hashes_batch(
-        data: Any, offsets: Any, unit: int, sentences: int, tables: Any, upper: Any, lower: Any
+        data: Any, offsets: Any, unit: int, length: int, least: int, tables: Any, upper: Any, lower: Any
     ) -> tuple[Any, Any]:
-        """Hashes of all spans, and where those of each text begin."""
+        """Hashes of all spans of `length` pieces, and where those of each text begin."""
         assert digest
         count = len(offsets) - 1
         room = _room(longest_of(offsets), unit)
         bounds = np.zeros(count + 1, np.int64)
         hashes = np.empty(1024, np.uint64)
-        pieces = np.empty(1024, np.uint64)
-        solid = np.empty(1024, np.bool_)
+        pieces, sizes = np.empty(1024, np.uint64), np.empty(1024, np.int64)
         at = 0
         for i in range(count):
             _, cut, numbers = _cut(data, offsets[i], offsets[i + 1], unit, room, tables)
-            hashes, pieces, solid = grown(hashes, at, numbers), grown(pieces, 0, numbers), grown(solid, 0, numbers)
-            _piece_hashes(room, cut, upper, lower, pieces, solid)
-            at = _window_hashes(pieces, solid, numbers, sentences if unit == SENTENCES else 1, hashes, at)
+            hashes, pieces, sizes = grown(hashes, at, numbers), grown(pieces, 0, numbers), grown(sizes, 0, numbers)
+            _piece_hashes(room, cut, upper, lower, pieces, sizes)
+            at = _window_hashes(pieces, sizes, numbers, length, least, hashes, at)
             bounds[i + 1] = at
         return hashes[:at].copy(), bounds
 

@@ -89,6 +89,24 @@ def without_windows(
     return as_strings(texts, left, places), gone
 
 
+def run_bytes(texts: pa.Array, starts: Numbers, lengths: Numbers, offsets: Offsets) -> npt.NDArray[np.int64]:
+    """Bytes of runs of words, from the first of the first word to the last of the last.
+
+    starts, lengths: first word of each run and how many it has, of text i in starts[offsets[i]:offsets[i + 1]].
+    ValueError for runs that a text does not have, and offsets that do not fit.
+    """
+    from tokenmill.text.substring_kernel import run_bytes_batch
+    from tokenmill.text.tables import tables
+
+    starts, offsets = checked_lists(texts, starts, offsets)
+    lengths, _ = checked_lists(texts, lengths, offsets)
+    sizes: npt.NDArray[np.int64]
+    sizes, wrong = run_bytes_batch(*text_bytes(texts), starts, lengths, offsets, tables())
+    if wrong >= 0:
+        raise ValueError(f"text {wrong} has fewer words than its runs, or a run has none")
+    return sizes
+
+
 def window_text(text: str, words: int, start: int) -> str:
     """`words` words of a text as they stand in it, from word `start` on. IndexError where the text has fewer."""
     from tokenmill.text.substring_kernel import words_of

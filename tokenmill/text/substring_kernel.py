@@ -307,6 +307,32 @@ def _make_removal(digest: str) -> Callable[..., Any]:
     return removal_batch
 
 
+def _make_run_bytes(digest: str) -> Callable[..., Any]:
+    def run_bytes_batch(
+        data: Any, offsets: Any, starts: Any, lengths: Any, bounds: Any, tables: Any
+    ) -> tuple[Any, int]:
+        """Bytes of every run of words; then the number of a text without such a run, -1 when all are well."""
+        assert digest
+        longest = longest_of(offsets)
+        room = words_room(longest)
+        places = np.empty(longest + 1, np.int64)
+        found = np.zeros(len(starts), np.int64)
+        for i in range(len(offsets) - 1):
+            if bounds[i] == bounds[i + 1]:
+                continue
+            n, known = _cut_words(data, offsets[i], offsets[i + 1], room, tables)
+            byte_places(data, offsets[i], offsets[i + 1], room.t, n, places)
+            for k in range(bounds[i], bounds[i + 1]):
+                first = np.int64(starts[k])
+                last = first + np.int64(lengths[k]) - 1
+                if last < first or last >= known:
+                    return found, i
+                found[k] = places[room.ends[last]] - places[room.starts[first]]
+        return found, -1
+
+    return run_bytes_batch
+
+
 def _make_words(digest: str) -> Callable[..., Any]:
     def words_of(data: Any, tables: Any) -> tuple[Any, Any]:
         """First byte and end of every word of one text."""
@@ -323,4 +349,5 @@ def _make_words(digest: str) -> Callable[..., Any]:
 fingerprints_batch = entry(_make_fingerprints)
 windows_batch = entry(_make_windows)
 removal_batch = entry(_make_removal)
+run_bytes_batch = entry(_make_run_bytes)
 words_of = entry(_make_words)
