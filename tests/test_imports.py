@@ -12,7 +12,16 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.mark.parametrize(
-    "module", ["tokenmill", "tokenmill.filters.gopher", "tokenmill.cli.main", "tokenmill.extract.text"]
+    "module",
+    [
+        "tokenmill",
+        "tokenmill.filters.gopher",
+        "tokenmill.cli.main",
+        "tokenmill.extract.text",
+        "tokenmill.dedup.minhash",
+        "tokenmill.dedup.lines",
+        "tokenmill.dedup.substring",
+    ],
 )
 def test_a_leaf_loads_nothing_heavy(module: str) -> None:
     code = f"import sys, {module}; print(*sorted({{m.partition('.')[0] for m in sys.modules}}))"

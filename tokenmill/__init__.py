@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from tokenmill.core.scorer import Scorer
     from tokenmill.core.signals import signal
     from tokenmill.core.stage import Annotate, Barrier, Filter, Rewrite, Sink, Source
+    from tokenmill.dedup.exact import ExactDedup, UrlDedup
+    from tokenmill.dedup.lines import LineDedup
+    from tokenmill.dedup.minhash import MinHashDedup
+    from tokenmill.dedup.substring import SubstringDedup
     from tokenmill.extract.decode import DecodeHtml
     from tokenmill.extract.gate import LanguageGate
     from tokenmill.extract.text import ExtractText
@@ -45,6 +49,7 @@ _EXPORTS = {
     "DecodeHtml": "extract.decode",
     "Doc": "core.doc",
     "Drop": "core.rule",
+    "ExactDedup": "dedup.exact",
     "ExtractText": "extract.text",
     "Filter": "core.stage",
     "FineWeb2Gopher": "filters.fineweb2",
@@ -56,6 +61,8 @@ _EXPORTS = {
     "LanguageFilter": "filters.language",
     "LanguageGate": "extract.gate",
     "LanguageId": "filters.language",
+    "LineDedup": "dedup.lines",
+    "MinHashDedup": "dedup.minhash",
     "NsfwClassifierFilter": "filters.toxicity",
     "NsfwSignals": "filters.nsfw",
     "NsfwWords": "filters.nsfw",
@@ -73,8 +80,10 @@ _EXPORTS = {
     "Scorer": "core.scorer",
     "Sink": "core.stage",
     "Source": "core.stage",
+    "SubstringDedup": "dedup.substring",
     "TextSignals": "text.measure",
     "ToxicityFilter": "filters.toxicity",
+    "UrlDedup": "dedup.exact",
     "UrlFilter": "filters.url",
     "WriteParquet": "io.parquet",
     "signal": "core.signals",
@@ -89,6 +98,7 @@ __all__ = [
     "DecodeHtml",
     "Doc",
     "Drop",
+    "ExactDedup",
     "ExtractText",
     "Filter",
     "FineWeb2Gopher",
@@ -100,6 +110,8 @@ __all__ = [
     "LanguageFilter",
     "LanguageGate",
     "LanguageId",
+    "LineDedup",
+    "MinHashDedup",
     "NsfwClassifierFilter",
     "NsfwSignals",
     "NsfwWords",
@@ -117,8 +129,10 @@ __all__ = [
     "Scorer",
     "Sink",
     "Source",
+    "SubstringDedup",
     "TextSignals",
     "ToxicityFilter",
+    "UrlDedup",
     "UrlFilter",
     "WriteParquet",
     "__version__",
