@@ -7,10 +7,24 @@ from rich.table import Table
 from tokenmill.cli.console import output_console, safe
 from tokenmill.cli.recipes import load_recipe
 from tokenmill.cli.stages import kind_of
+from tokenmill.core.phases import Phase
 from tokenmill.core.plan import make_plan
-from tokenmill.core.stage import Barrier, Source
+from tokenmill.core.stage import Barrier, Source, Stage
 from tokenmill.io.filesystem import list_inputs
 from tokenmill.report.html import human_bytes
+
+
+def _row(phase: Phase, label: str, stage: Stage) -> tuple[str, str, str, str]:
+    """(label, kind, reads, adds): a barrier reads where it is prepared, and adds where it is applied."""
+    kind = kind_of(type(stage))
+    reads, adds = ", ".join(stage.reads), ", ".join(stage.columns_added())
+    if phase.step:
+        return f"{label}: {phase.step}", kind, "", ""
+    if stage is phase.applied:
+        return label, kind, "", adds
+    if phase.prepares and stage is phase.stages[-1]:
+        return f"{label}: prepare", kind, reads, ""
+    return label, kind, reads, adds
 
 
 def show_plan(recipe: str, location: str | None, settings: tuple[str, ...]) -> None:
@@ -26,10 +40,7 @@ def show_plan(recipe: str, location: str | None, settings: tuple[str, ...]) -> N
         table.add_column(name, overflow="fold")
     for phase in plan.phases:
         for label, stage in zip(phase.labels, phase.stages, strict=True):
-            if phase.step:
-                label = f"{label}: {phase.step}"
-            adds = ", ".join(stage.columns_added())
-            table.add_row(str(phase.index + 1), label, kind_of(type(stage)), ", ".join(stage.reads), adds)
+            table.add_row(str(phase.index + 1), *_row(phase, label, stage))
     console.print(table)
     for label, stage in zip(plan.pipeline.labels, plan.pipeline.stages, strict=True):
         for line in stage.describe() if isinstance(stage, Barrier) else ():

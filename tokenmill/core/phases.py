@@ -68,6 +68,14 @@ class Phase:
         return (*names[:-1], f"{names[-1]}.prepare") if self.prepares else tuple(names)
 
     @property
+    def only_barriers(self) -> bool:
+        """Whether nothing but barriers works on the documents: kernels of our own, which need no watched child.
+
+        Sending the documents there and back costs as much as all the rest of a deduplication.
+        """
+        return all(isinstance(stage, Barrier) for _, stage in self.fused)
+
+    @property
     def applied(self) -> Barrier | None:
         """The barrier that the phase applies."""
         found = self.stages[0] if self.applies else None

@@ -39,3 +39,7 @@ class Executor(Protocol):
     ) -> Iterator[ShardResult | ShardProgress]:
         """One ShardResult per shard, in any order. FatalError stops everything; nothing else is raised."""
         ...
+
+    def close(self) -> None:
+        """Let go of processes that were kept between phases; the executor can be used again."""
+        ...

@@ -50,6 +50,9 @@ class InlineExecutor:
         finally:
             runner.close()
 
+    def close(self) -> None:
+        pass
+
 
 @dataclass
 class _Worker:
@@ -59,6 +62,8 @@ class _Worker:
     shard: int | None = None
     silence: Stopwatch = field(default_factory=Stopwatch)
     pending: bytearray = field(default_factory=bytearray)
+    task: ShardTask | None = None
+    """What it has been told to work on."""
 
     def send(self, message: Any) -> None:
         assert self.process.stdin is not None
@@ -81,50 +86,18 @@ class _Worker:
         return [json.loads(line) for line in lines]
 
 
-class LocalExecutor:
-    """`workers` processes on this machine, each with a child of its own for the fused stages."""
+class _Crew:
+    """The worker processes of an executor, which stay from one phase to the next: to start one takes a second."""
 
-    name = "local"
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.workers: list[_Worker] = []
+        self._selector = selectors.DefaultSelector()
 
-    def __init__(self, workers: int, *, silence_seconds: float = SILENCE_SECONDS) -> None:
-        self.workers = workers
-        self._silence = silence_seconds
-
-    def map(
-        self, task: ShardTask, shards: Sequence[int], resources: Resources
-    ) -> Iterator[ShardResult | ShardProgress]:
-        queue = deque(shards)
-        attempts = dict.fromkeys(shards, 0)
-        crew: list[_Worker] = []
-        patience = 2.0
-        try:
-            with selectors.DefaultSelector() as selector:
-                while queue or any(worker.shard is not None for worker in crew):
-                    self._staff(crew, selector, queue, attempts, task)
-                    for key, _ in selector.select(0.5):
-                        yield from self._hear(key.data, crew, selector, queue, attempts)
-                    for worker in list(crew):
-                        if worker.shard is not None and worker.silence.tick() > self._silence:
-                            why = f"silent for {self._silence:.0f} s"
-                            yield from self._lose(worker, crew, selector, queue, attempts, why)
-        except BaseException:
-            patience = 0.0  # an error or a signal: leave at once, whatever they are doing
-            raise
-        finally:
-            for worker in crew:
-                stop_process(worker.process, patience)
-
-    def _staff(
-        self,
-        crew: list[_Worker],
-        selector: selectors.BaseSelector,
-        queue: deque[int],
-        attempts: dict[int, int],
-        task: ShardTask,
-    ) -> None:
-        """Start workers while there is work for them, and give every idle one a shard."""
-        busy = sum(worker.shard is not None for worker in crew)
-        while len(crew) < min(self.workers, busy + len(queue)):
+    def staff(self, waiting: int) -> None:
+        """Start workers while there is work for more of them."""
+        busy = sum(worker.shard is not None for worker in self.workers)
+        while len(self.workers) < min(self._most, busy + waiting):
             process = subprocess.Popen(
                 child_command("tokenmill.executors.worker_main", os.getpid()),
                 stdin=subprocess.PIPE,
@@ -132,29 +105,67 @@ class LocalExecutor:
                 env=child_environment(),
             )
             worker = _Worker(process)
-            worker.send(task.to_json())
             assert process.stdout is not None
-            selector.register(process.stdout, selectors.EVENT_READ, worker)
-            crew.append(worker)
-        for worker in crew:
-            if worker.shard is None and queue:
-                worker.shard = queue.popleft()
+            self._selector.register(process.stdout, selectors.EVENT_READ, worker)
+            self.workers.append(worker)
+
+    def heard(self, seconds: float) -> list[_Worker]:
+        """Workers that have something to say, within so many seconds."""
+        return [key.data for key, _ in self._selector.select(seconds)]
+
+    def remove(self, worker: _Worker) -> None:
+        """End a worker that is gone or stuck."""
+        assert worker.process.stdout is not None
+        self._selector.unregister(worker.process.stdout)
+        stop_process(worker.process)
+        self.workers.remove(worker)
+
+    def dismiss(self, patience: float) -> None:
+        """End all workers; with no patience at once, whatever they are doing."""
+        for worker in self.workers:
+            stop_process(worker.process, patience)
+        self.workers.clear()
+        self._selector.close()
+        self._selector = selectors.DefaultSelector()
+
+
+class _Phase:
+    """The shards of one phase on their way through the workers."""
+
+    def __init__(self, crew: _Crew, task: ShardTask, shards: Sequence[int], silence: float) -> None:
+        self._crew = crew
+        self._task = task
+        self._queue = deque(shards)
+        self._attempts = dict.fromkeys(shards, 0)
+        self._silence = silence
+
+    def run(self) -> Iterator[ShardResult | ShardProgress]:
+        while self._queue or any(worker.shard is not None for worker in self._crew.workers):
+            self._crew.staff(len(self._queue))
+            self._assign()
+            for worker in self._crew.heard(0.5):
+                yield from self._hear(worker)
+            for worker in list(self._crew.workers):
+                if worker.shard is not None and worker.silence.tick() > self._silence:
+                    yield from self._lose(worker, f"silent for {self._silence:.0f} s")
+
+    def _assign(self) -> None:
+        """Give every idle worker a shard."""
+        for worker in self._crew.workers:
+            if worker.shard is None and self._queue:
+                if worker.task is not self._task:
+                    worker.task = self._task
+                    worker.send({"task": self._task.to_json()})
+                worker.shard = self._queue.popleft()
                 worker.silence = Stopwatch()
-                attempts[worker.shard] += 1
+                self._attempts[worker.shard] += 1
                 worker.send({"shard": worker.shard})
 
-    def _hear(
-        self,
-        worker: _Worker,
-        crew: list[_Worker],
-        selector: selectors.BaseSelector,
-        queue: deque[int],
-        attempts: dict[int, int],
-    ) -> Iterator[ShardResult | ShardProgress]:
+    def _hear(self, worker: _Worker) -> Iterator[ShardResult | ShardProgress]:
         messages = worker.read()
         if messages is None:
             code = worker.process.wait()
-            yield from self._lose(worker, crew, selector, queue, attempts, f"the worker ended with code {code}")
+            yield from self._lose(worker, f"the worker ended with code {code}")
             return
         for message in messages:
             index = message["shard"]
@@ -162,35 +173,46 @@ class LocalExecutor:
                 yield ShardProgress(index, message["counts"])
             elif message["kind"] == "result":
                 worker.shard = None
-                yield ShardResult(index, message["manifest"], attempts=attempts[index])
+                yield ShardResult(index, message["manifest"], attempts=self._attempts[index])
             elif message["kind"] == "error":
                 worker.shard = None
                 error = TokenmillError.from_fields(message)
                 if not isinstance(error, ShardError):
                     raise error
-                yield from self._retry(index, queue, attempts, error)
+                yield from self._retry(index, error)
 
-    def _lose(
-        self,
-        worker: _Worker,
-        crew: list[_Worker],
-        selector: selectors.BaseSelector,
-        queue: deque[int],
-        attempts: dict[int, int],
-        why: str,
-    ) -> Iterator[ShardResult | ShardProgress]:
+    def _lose(self, worker: _Worker, why: str) -> Iterator[ShardResult | ShardProgress]:
         """A worker is gone or stuck: remove it, and try its shard again."""
-        assert worker.process.stdout is not None
-        selector.unregister(worker.process.stdout)
-        stop_process(worker.process)
-        crew.remove(worker)
+        self._crew.remove(worker)
         if worker.shard is not None:
             error = ShardError("a worker process was lost", why=why, fix="look for a killed process or a full memory")
-            yield from self._retry(worker.shard, queue, attempts, error)
+            yield from self._retry(worker.shard, error)
 
-    @staticmethod
-    def _retry(index: int, queue: deque[int], attempts: dict[int, int], error: TokenmillError) -> Iterator[ShardResult]:
-        if attempts[index] < MAX_ATTEMPTS:
-            queue.append(index)
+    def _retry(self, index: int, error: TokenmillError) -> Iterator[ShardResult]:
+        if self._attempts[index] < MAX_ATTEMPTS:
+            self._queue.append(index)
         else:
-            yield ShardResult(index, None, error, attempts[index])
+            yield ShardResult(index, None, error, self._attempts[index])
+
+
+class LocalExecutor:
+    """`workers` processes on this machine, each with a child of its own for the fused stages. `close` ends them."""
+
+    name = "local"
+
+    def __init__(self, workers: int, *, silence_seconds: float = SILENCE_SECONDS) -> None:
+        self.workers = workers
+        self._silence = silence_seconds
+        self._crew = _Crew(workers)
+
+    def map(
+        self, task: ShardTask, shards: Sequence[int], resources: Resources
+    ) -> Iterator[ShardResult | ShardProgress]:
+        try:
+            yield from _Phase(self._crew, task, shards, self._silence).run()
+        except BaseException:
+            self._crew.dismiss(0.0)  # an error or a signal: leave at once
+            raise
+
+    def close(self) -> None:
+        self._crew.dismiss(2.0)

@@ -57,7 +57,10 @@ def execute(
     written.
     """
     with folder.locked():
-        return _execute(spec, folder, executor, limits or Limits(), observer)
+        try:
+            return _execute(spec, folder, executor, limits or Limits(), observer)
+        finally:
+            executor.close()
 
 
 def _execute(

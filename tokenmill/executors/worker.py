@@ -105,7 +105,7 @@ class ShardRunner:
                 # the pages themselves need not travel back
                 "columns": plan.schema.names if last else list(self.phase.columns),
             }
-            if self._task.inline:
+            if self._task.inline or self.phase.only_barriers:
                 self._host = InlineHost(self.phase, **common)
             else:
                 limits, alive = self._task.limits, self.alive

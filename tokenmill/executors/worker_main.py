@@ -1,6 +1,6 @@
 """A worker process: `python -m tokenmill.executors.worker_main PARENT`, JSON lines in and out.
 
-The first line is the task; every further line names a shard. Answers are `progress`, `result` and `error`.
+A line is a task, or the number of a shard of the last task. Answers are `progress`, `result` and `error`.
 """
 
 from __future__ import annotations
@@ -38,13 +38,20 @@ def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
         answers.write(json.dumps(message).encode() + b"\n")
         answers.flush()
 
-    task = ShardTask.from_json(json.loads(requests.readline()))
+    task: ShardTask | None = None
     runner: ShardRunner | None = None
     for line in requests:
-        index = json.loads(line)["shard"]
+        message = json.loads(line)
+        if "task" in message:
+            if runner is not None:
+                runner.close()
+            task, runner = ShardTask.from_json(message["task"]), None
+            continue
+        index = message["shard"]
         say(kind="started", shard=index)
         try:
             if runner is None:
+                assert task is not None
                 runner = ShardRunner(task, alive=lambda: say(kind="alive", shard=-1))
             manifest = runner.run_shard(index, lambda counts: say(kind="progress", shard=index, counts=counts))  # noqa: B023
             say(kind="result", shard=index, manifest=manifest)
