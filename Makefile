@@ -38,6 +38,10 @@ bench: bench-env  ## against datatrove, on the developers' shared data
 	$(BIN)/python benchmarks/parity.py
 	$(BIN)/python benchmarks/parity.py --words spacy
 	$(BIN)/python benchmarks/signals.py
+	$(BIN)/python benchmarks/minhash.py
+	$(BIN)/python benchmarks/dedup_quality.py
+	$(BIN)/python benchmarks/dedup.py
+	$(BIN)/python benchmarks/dedup_scaling.py
 
 clean:
 	rm -rf $(VENV) .bench $(DEMO) .mypy_cache .pytest_cache .ruff_cache .hypothesis dist

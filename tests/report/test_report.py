@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.dedup.support import deduplicate
 from tests.executors.support import recipe, run
+from tokenmill.dedup.minhash import MinHashDedup
 from tokenmill.io.runfolder import RunFolder
+from tokenmill.report.duplicates import duplicates
 from tokenmill.report.funnel import fold
 from tokenmill.report.html import funnel_rows, human_bytes, percent, render
 from tokenmill.report.samples import collect_samples
@@ -105,3 +108,17 @@ def test_bytes(count: int, shown: str) -> None:
 @pytest.mark.parametrize(("share", "shown"), [(0, "0.0 %"), (0.1234, "12.3 %"), (1, "100.0 %"), (0.00123, "0.12 %")])
 def test_percent(share: float, shown: str) -> None:
     assert percent(share) == shown
+
+
+def test_duplicates_are_told_from_the_facts_of_the_steps(tmp_path: Path, write_jsonl: Callable[..., Path]) -> None:
+    text = "a text of more than five words, number"
+    texts = [f"{text} one"] * 3 + [f"{text} of another"] * 2 + ["something else that is not like the others at all"]
+    deduplicate(write_jsonl(texts), tmp_path / "out", MinHashDedup())
+    folder = RunFolder(str(tmp_path / "out"))
+    (found,) = duplicates(folder)
+    assert (found.documents, found.candidates, found.components, found.largest) == (6, 5, 2, 3)
+    assert (found.removed, found.kept_after_all, dict(found.sizes)) == (3, 2, {"2": 1, "3": 1})
+    write_report(folder)
+    page = (tmp_path / "out/report.html").read_text()
+    assert "components of up to 3" in page
+    assert "exact 1 copy of a.jsonl#0" in page

@@ -6,9 +6,11 @@ security policy forbids scripts and any remote resource.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
+from tokenmill.report.duplicates import Duplicates
 from tokenmill.report.funnel import Funnel
 from tokenmill.report.overlap import Overlap
 from tokenmill.report.samples import Sample
@@ -31,10 +33,13 @@ def _template() -> Any:
     return environment.get_template("report.html")
 
 
-def render(funnel: Funnel, samples: dict[str, list[Sample]]) -> str:
+def render(funnel: Funnel, samples: dict[str, list[Sample]], duplicates: Sequence[Duplicates] = ()) -> str:
     """The report of a run as HTML."""
     overlap = overlap_rows(funnel.overlap) if funnel.overlap is not None else None
-    return str(_template().render(funnel=funnel, samples=samples, rows=funnel_rows(funnel), overlap=overlap))
+    page = _template().render(
+        funnel=funnel, samples=samples, rows=funnel_rows(funnel), overlap=overlap, duplicates=duplicates
+    )
+    return str(page)
 
 
 MATRIX_RULES = 24

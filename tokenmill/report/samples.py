@@ -71,6 +71,8 @@ def _sample(row: dict[str, object]) -> Sample:
             why += f" = {value:.4g}"
         if isinstance(threshold, float):
             why += f" (threshold {threshold:g})"
+    elif row["detail"] is not None:
+        why = str(row["detail"])
     text = str(row["text"])[: CHARS * 2]
     masked = str(RedactPii().rewrite(Doc(text=text, doc_id=row["doc_id"])).get("text", text))
     return Sample(str(row["url"] or ""), str(row["doc_id"]), why, masked[:CHARS])

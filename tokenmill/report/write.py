@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tokenmill.io.runfolder import RunFolder
 from tokenmill.report.card import render_card
+from tokenmill.report.duplicates import duplicates
 from tokenmill.report.funnel import Funnel, fold
 from tokenmill.report.html import render
 from tokenmill.report.samples import collect_samples
@@ -12,6 +13,6 @@ from tokenmill.report.samples import collect_samples
 def write_report(folder: RunFolder) -> Funnel:
     """Write both from the manifests, and return the funnel. Works on finished and unfinished runs."""
     funnel = fold(folder)
-    folder.write_text("report.html", render(funnel, collect_samples(folder)))
+    folder.write_text("report.html", render(funnel, collect_samples(folder), duplicates(folder)))
     folder.write_text("README.md", render_card(funnel))
     return funnel
