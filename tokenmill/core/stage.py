@@ -210,7 +210,8 @@ class Barrier(Stage):
     a number of independent tasks that read files and write files. The tasks of the last step write a Parquet file
     of kind "table" each and return its facts `shards` and `rows`: which shards it holds, in order, and how many
     rows of each; these rows are the documents of the shard in order, with a column `doc_id`. In the next phase
-    every batch is joined with its rows of the table, and `apply` says what becomes of it.
+    every batch is joined with its rows of the table, and `apply` says what becomes of it. `setup` is called where
+    batches are prepared and applied, not for the steps.
     """
 
     keeps_text: ClassVar[bool] = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,33 +12,61 @@ from tokenmill.core.barrier import JOINED
 from tokenmill.core.errors import ShardError
 from tokenmill.core.phases import Phase, data_phases
 from tokenmill.core.schema import DOC_ID, SOURCE_ROWS
-from tokenmill.core.stage import Barrier
 from tokenmill.executors.runspec import RunSpec
 from tokenmill.executors.steps import SUCCESS_JSON
 from tokenmill.io.filesystem import open_binary
 from tokenmill.io.runfolder import RunFolder
 
 
-def carried(folder: RunFolder, spec: RunSpec, phase: Phase, index: int) -> Iterator[pa.RecordBatch]:
-    """Batches of shard `index` as `phase` gets them. ShardError where something does not fit."""
-    before = data_phases(spec.plan.phases[: phase.index])[-1]
-    slug = spec.slugs[index]
-    barrier = phase.applied
-    if barrier is None:
-        yield from _kept(folder, before, slug, None)
-        return
-    table = _table_of(folder, spec, phase, barrier, slug)
-    if phase.reread:
-        yield from _again(spec, index, table, slug)
-        return
-    hidden = set(barrier.prepares())
-    columns = [name for name in before.columns if name not in hidden]
-    row = 0
-    for batch in _kept(folder, before, slug, columns):
-        yield _joined(batch, table.slice(row, batch.num_rows), slug)
-        row += batch.num_rows
-    if row != table.num_rows:
-        raise _mismatch(slug, f"{row} documents, {table.num_rows} rows of the table")
+class Carried:
+    """What a phase gets from the one before it. Made once per worker: the seal of a barrier lists all shards."""
+
+    def __init__(self, folder: RunFolder, spec: RunSpec, phase: Phase) -> None:
+        self._folder = folder
+        self._spec = spec
+        self._phase = phase
+        self._before = data_phases(spec.plan.phases[: phase.index])[-1]
+
+    def batches(self, index: int) -> Iterator[pa.RecordBatch]:
+        """Batches of shard `index`, joined with the table. ShardError where something does not fit."""
+        slug = self._spec.slugs[index]
+        barrier = self._phase.applied
+        if barrier is None:
+            yield from _kept(self._folder, self._before, slug, None)
+            return
+        table = self._table(slug, [DOC_ID, *barrier.table])
+        if self._phase.reread:
+            yield from _again(self._spec, index, table, slug)
+            return
+        hidden = set(barrier.prepares())
+        columns = [name for name in self._before.columns if name not in hidden]
+        row = 0
+        for batch in _kept(self._folder, self._before, slug, columns):
+            yield _joined(batch, table.slice(row, batch.num_rows), slug)
+            row += batch.num_rows
+        if row != table.num_rows:
+            raise _mismatch(slug, f"{row} documents, {table.num_rows} rows of the table")
+
+    def _table(self, slug: str, columns: list[str]) -> pa.Table:
+        """The rows of the barrier's table for one shard."""
+        if slug not in self._places:
+            raise ShardError(f"{self._phase.labels[0]} has no table for shard {slug}", fix="run the same command again")
+        path, start, rows = self._places[slug]
+        with open_binary(self._folder.path(path)) as stream:
+            return read_rows(pq.ParquetFile(stream), start, rows, columns)
+
+    @cached_property
+    def _places(self) -> dict[str, tuple[str, int, int]]:
+        """Shard -> (file of the table, first row in it, rows)."""
+        last = self._spec.plan.phases[self._phase.index - 1]
+        sealed = self._folder.read_json(f"phases/{last.directory}/{SUCCESS_JSON}")
+        found: dict[str, tuple[str, int, int]] = {}
+        for entry in sealed["outputs"] if sealed else ():
+            facts, start = entry["facts"], 0
+            for slug, rows in zip(facts["shards"], facts["rows"], strict=True):
+                found[slug] = (entry["files"]["table"]["path"], start, rows)
+                start += rows
+        return found
 
 
 def _kept(folder: RunFolder, before: Phase, slug: str, columns: list[str] | None) -> Iterator[pa.RecordBatch]:
@@ -68,20 +97,6 @@ def _again(spec: RunSpec, index: int, table: pa.Table, slug: str) -> Iterator[pa
 
 def _no_skip(reason: str, *, id: str = "", url: str = "", offset: int = -1, length: int = -1, detail: str = "") -> None:
     """What the source leaves out was counted in the first reading."""
-
-
-def _table_of(folder: RunFolder, spec: RunSpec, phase: Phase, barrier: Barrier, slug: str) -> pa.Table:
-    """The rows of the barrier's table for one shard."""
-    last = next(p for p in spec.plan.phases if p.index == phase.index - 1)
-    sealed = folder.read_json(f"phases/{last.directory}/{SUCCESS_JSON}")
-    for entry in sealed["outputs"] if sealed else ():
-        facts = entry["facts"]
-        if slug in facts["shards"]:
-            place = facts["shards"].index(slug)
-            start, rows = sum(facts["rows"][:place]), facts["rows"][place]
-            with open_binary(folder.path(entry["files"]["table"]["path"])) as stream:
-                return read_rows(pq.ParquetFile(stream), start, rows, [DOC_ID, *barrier.table])
-    raise ShardError(f"{phase.labels[0]} has no table for shard {slug}", fix="run the same command again")
 
 
 def read_rows(file: pq.ParquetFile, start: int, rows: int, columns: list[str]) -> pa.Table:

@@ -87,16 +87,13 @@ class _Output:
         return self._attempt.path(kind)
 
 
-def run_task(
-    folder: RunFolder, spec: RunSpec, phase: Phase, number: int, attempt: Attempt, alive: Callable[[], None]
-) -> dict[str, Any]:
+def run_task(work: StepWork, phase: Phase, number: int, attempt: Attempt, alive: Callable[[], None]) -> dict[str, Any]:
     """Do a task; returns its manifest, not yet committed."""
     barrier = phase.stages[0]
     assert isinstance(barrier, Barrier)
     out = _Output(attempt, alive)
-    barrier.setup()
     try:
-        facts = dict(barrier.run_task(phase.step, number, StepWork(folder, spec, phase), out))
+        facts = dict(barrier.run_task(phase.step, number, work, out))
     except pa.ArrowException as error:
         raise ShardError(
             f"task {attempt.slug} of {phase.directory} failed",

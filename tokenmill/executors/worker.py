@@ -18,12 +18,12 @@ from tokenmill.core.errors import ShardError
 from tokenmill.core.phases import Phase
 from tokenmill.core.schema import conform, text_bytes
 from tokenmill.core.stage import InputShard, ShardWriter, Sink
-from tokenmill.executors.carried import carried
+from tokenmill.executors.carried import Carried
 from tokenmill.executors.host import ChildHost, Host, InlineHost, Limits
 from tokenmill.executors.outcomes import clean
 from tokenmill.executors.overlap import OverlapCount
 from tokenmill.executors.runspec import RunSpec, load_run
-from tokenmill.executors.steps import TASKS_JSON, run_task
+from tokenmill.executors.steps import TASKS_JSON, StepWork, run_task
 from tokenmill.io.parquet import WriteParquet
 from tokenmill.io.runfolder import Attempt, RunFolder, disk_error, file_digest, flush_to_disk
 
@@ -77,7 +77,7 @@ class ShardRunner:
         attempt = self.folder.new_attempt(self.phase.directory, slug)
         try:
             if self.phase.step:
-                manifest = run_task(self.folder, self.spec, self.phase, index, attempt, self.alive)
+                manifest = run_task(self._work, self.phase, index, attempt, self.alive)
             else:
                 manifest = _Attempt(self, index, attempt, progress).run()
         except OSError as error:
@@ -87,6 +87,15 @@ class ShardRunner:
             self.folder.discard(attempt)
             raise
         return self.folder.commit(self.phase.directory, attempt, manifest)
+
+    @cached_property
+    def carried(self) -> Carried:
+        """What this phase gets from the one before it."""
+        return Carried(self.folder, self.spec, self.phase)
+
+    @cached_property
+    def _work(self) -> StepWork:
+        return StepWork(self.folder, self.spec, self.phase)
 
     @cached_property
     def _tasks(self) -> list[str]:
@@ -190,7 +199,7 @@ class _Attempt:
         if self._phase.source is not None:
             yield from self._phase.source.read(self._shard, self._skip)
             return
-        yield from carried(self._runner.folder, self._runner.spec, self._phase, self._index)
+        yield from self._runner.carried.batches(self._index)
 
     def _skip(
         self, reason: str, *, id: str = "", url: str = "", offset: int = -1, length: int = -1, detail: str = ""
