@@ -90,7 +90,8 @@ class Twin:
         values, bounds = hasher.shingles(pa.array(list(documents.values())))
         self.sets = {id: set(values[bounds[i] : bounds[i + 1]].tolist()) for i, id in enumerate(self.ids)}
         self.same = {id: tuple(keys.digests[i].tolist()) for i, id in enumerate(self.ids)}
-        self.better = list(better or self.ids)
+        in_order = sorted(self.ids, key=lambda id: -len(self.sets[id])) if measure == "containment" else self.ids
+        self.better = list(better or in_order)
         owners: dict[Any, list[str]] = {}
         for i, id in enumerate(self.ids):
             within = scope[id] if scope else ""
@@ -170,7 +171,7 @@ class Twin:
             a, b = self.sets[id], self.sets[other]
             if not a or not b:
                 continue
-            smaller = min(len(a), len(b)) if self.measure == "containment" else len(a | b)
-            if len(a & b) / smaller >= least:
-                return other, len(a & b) / smaller
+            of = len(a) if self.measure == "containment" else len(a | b)
+            if len(a & b) / of >= least:
+                return other, len(a & b) / of
         return None

@@ -8,11 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from tests.dedup.support import Twin, corpus, deduplicate, walk
 from tests.executors.support import digests, rows
 from tokenmill.core.errors import ConfigError
+from tokenmill.core.stage import Annotate, Filter
 from tokenmill.dedup import candidates, gather, groups
 from tokenmill.dedup.exact import ExactDedup, UrlDedup
 from tokenmill.dedup.minhash import MinHashDedup
@@ -20,6 +22,15 @@ from tokenmill.io.runfolder import RunFolder
 from tokenmill.text.minhash import MinHash
 
 Write = Callable[..., Path]
+
+
+class NoBad(Filter):
+    """Drops what ends badly."""
+
+    reads = ("text",)
+
+    def judge(self, doc: Any) -> str | None:
+        return "bad" if doc["text"].endswith("bad") else None
 
 
 def ids_of(count: int, name: str = "a.jsonl") -> list[str]:
@@ -219,6 +230,67 @@ def test_a_new_crawl_against_the_index_of_an_earlier_one(write_jsonl: Write, tmp
     assert not any(row["keep"] for row in third.values())
 
 
+def test_indexes_that_hold_the_same_documents(write_jsonl: Write, tmp_path: Path) -> None:
+    texts = walk(60, seed=4)
+    source = write_jsonl(texts, "old.jsonl")
+    for name in ("one", "two"):
+        deduplicate(source, tmp_path / name, MinHashDedup())
+    shutil.rmtree(source)
+    places = (str(tmp_path / "one"), f"{tmp_path / 'two'}/")
+    found = deduplicate(write_jsonl(texts[::-1], "new.jsonl"), tmp_path / "out", MinHashDedup(index=places))
+    assert not any(row["keep"] for row in found.values())
+
+
+def test_what_an_index_has_not_published_deletes_nothing(write_jsonl: Write, tmp_path: Path) -> None:
+    text = "a text of more than five words that is"
+    source = write_jsonl([f"{text} bad", f"{text} quite good"], "old.jsonl")
+    deduplicate(source, tmp_path / "old", MinHashDedup(min_similarity=0.99), NoBad())
+    assert [row["text"] for row in rows(tmp_path / "old", "data")] == [f"{text} quite good"]
+    shutil.rmtree(source)
+    source = write_jsonl([f"{text} bad", f"{text} quite good"], "new.jsonl")
+    stage = MinHashDedup(index=(str(tmp_path / "old"),), min_similarity=0.99)
+    found = deduplicate(source, tmp_path / "new", stage)
+    assert [row["keep"] for row in found.values()] == [True, False]
+
+
+def test_another_run_in_the_place_of_an_index_is_noticed(write_jsonl: Write, tmp_path: Path) -> None:
+    source = write_jsonl(corpus(20, seed=8))
+    deduplicate(source, tmp_path / "old", MinHashDedup())
+    stage = MinHashDedup(index=(str(tmp_path / "old"),))
+    deduplicate(source, tmp_path / "new", stage)
+    shutil.rmtree(tmp_path / "old")
+    deduplicate(write_jsonl(corpus(20, seed=9), "b.jsonl"), tmp_path / "old", MinHashDedup())
+    (source / "b.jsonl").unlink()
+    with pytest.raises(ConfigError, match="minhash_dedup used"):
+        deduplicate(source, tmp_path / "new", MinHashDedup(index=(str(tmp_path / "old"),)))
+    next((tmp_path / "old").rglob("*.keys")).unlink()
+    with pytest.raises(ConfigError, match="a file of the index is gone"):
+        deduplicate(source, tmp_path / "again", MinHashDedup(index=(str(tmp_path / "old"),)))
+
+
+class Typed(Annotate):
+    """Columns of types that nothing can be sorted or compared by."""
+
+    adds = {"many": pa.list_(pa.string()), "number": pa.float64()}
+
+    def annotate(self, batch: pa.RecordBatch) -> dict[str, pa.Array]:
+        return {name: pa.nulls(batch.num_rows, dtype) for name, dtype in self.adds.items()}
+
+
+@pytest.mark.parametrize(
+    ("stage", "message"),
+    [
+        (ExactDedup(by="number"), "cannot compare 'number'"),
+        (ExactDedup(by="many"), "cannot compare 'many'"),
+        (MinHashDedup(scope=("many",)), "cannot sort or compare 'many'"),
+        (MinHashDedup(prefer=("many:a|b",)), "cannot sort or compare 'many'"),
+    ],
+)
+def test_columns_of_types_that_do_not_fit(write_jsonl: Write, tmp_path: Path, stage: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        deduplicate(write_jsonl(["a"]), tmp_path / "out", Typed(), stage)
+
+
 def test_keys_of_another_scheme_are_refused(write_jsonl: Write, tmp_path: Path) -> None:
     source = write_jsonl(corpus(20, seed=8))
     deduplicate(source, tmp_path / "old", MinHashDedup())
@@ -241,7 +313,8 @@ def test_keys_of_another_scheme_are_refused(write_jsonl: Write, tmp_path: Path) 
         (ExactDedup(normalise="words"), [0, 5]),
         (ExactDedup(by="url", prefer=("-date",)), [1, 2, 3, 4, 5]),
         (UrlDedup(), [0, 3, 5]),
-        (UrlDedup(prefer=("date:c,b", "length")), [1, 3, 5]),
+        (UrlDedup(prefer=("date:c|b", "length")), [1, 3, 5]),
+        (UrlDedup(scope=("text",)), [0, 1, 2, 3, 4, 5]),
     ],
 )
 def test_exact_and_url(write_jsonl: Write, tmp_path: Path, stage: Any, kept: list[int]) -> None:
@@ -252,10 +325,15 @@ def test_exact_and_url(write_jsonl: Write, tmp_path: Path, stage: Any, kept: lis
         {"text": "One two 3", "url": "https://b.org", "date": "a"},
         {"text": "One two; 3", "url": "https://A.org/x", "date": "b"},
         {"text": "Two one 3", "url": None, "date": "b"},
+        {"text": "Ten", "url": "N/A"},
+        {"text": "Six", "url": "N/A"},
     ]
     found = deduplicate(write_jsonl(documents), tmp_path / "out", stage)
     assert [n for n, id in enumerate(ids_of(6)) if found[id]["keep"]] == kept
-    dropped = rows(tmp_path / "out", "dropped")
+    assert [found[id]["keep"] for id in ids_of(8)[6:]] == (
+        [True, False] if getattr(stage, "by", "") == "url" else [True, True]
+    )
+    dropped = [row for row in rows(tmp_path / "out", "dropped") if row["url"] != "N/A"]
     assert len(dropped) == 6 - len(kept)
     assert all(row["detail"].startswith("exact 1 copy of a.jsonl#") for row in dropped)
 

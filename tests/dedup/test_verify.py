@@ -83,6 +83,32 @@ def test_the_threshold_is_met_exactly_and_not_missed(tmp_path: Path) -> None:
     assert [(label["keep"], label["score"]) for label in labels] == [(True, 1.0), (False, 1.0), (False, 1.0)]
 
 
+def test_a_truncated_copy_goes_and_not_what_it_is_cut_from(tmp_path: Path) -> None:
+    rows = [row(0, list(range(6))), row(1, list(range(10))), row(2, [], copy_of=0, digest=0)]
+    rows[2]["digest"] = rows[0]["digest"]
+    labels, _ = verify(tmp_path, rows, Policy("containment"))
+    assert [label["representative_id"] for label in labels] == ["d1", "d1", "d1"]
+
+
+def test_many_comparisons_may_be_allowed(tmp_path: Path) -> None:
+    rows = [row(number, [number, 1000 + number]) for number in range(50)]
+    labels, evidence = verify(tmp_path, rows, Policy(max_comparisons=10**9))
+    assert all(label["keep"] for label in labels)
+    assert len(evidence) == 50 * 49 // 2
+
+
+def test_indexes_with_the_same_texts(tmp_path: Path) -> None:
+    """Each document of an index represents, also a copy of another: the tables must have room for all of them."""
+    rows = []
+    for number in range(40):
+        shingles = list(range(number, number + 30))
+        rows.append({**row(200 + number, shingles, old=True), "digest": np.array([number, 7], "<u8").tobytes()})
+        rows.append({**row(300 + number, [], copy_of=200 + number, old=True), "digest": rows[-1]["digest"]})
+    rows += [row(number, list(range(number, number + 29))) for number in range(20)]
+    labels, _ = verify(tmp_path, rows, Policy(max_comparisons=3))
+    assert [label["representative_id"] for label in labels] == [f"d{200 + number}" for number in range(20)]
+
+
 def test_a_failure_represents_others(tmp_path: Path) -> None:
     rows = [row(0, list(range(10))), row(1, list(range(5, 15))), row(2, list(range(6, 16)))]
     labels, evidence = verify(tmp_path, rows, Policy())

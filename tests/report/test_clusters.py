@@ -10,8 +10,10 @@ import pytest
 
 from tests.dedup.support import WORDS, deduplicate, walk
 from tests.executors.support import run
+from tokenmill.core.errors import ConfigError
 from tokenmill.core.pipeline import Pipeline
 from tokenmill.dedup.exact import ExactDedup, UrlDedup
+from tokenmill.dedup.lines import LineDedup
 from tokenmill.dedup.minhash import MinHashDedup
 from tokenmill.io.jsonl import ReadJsonl
 from tokenmill.io.parquet import WriteParquet
@@ -192,3 +194,13 @@ def test_differences_are_short_and_personal_data_is_masked() -> None:
     assert (many.equal, many.gone, many.new) == (50, 50, 50)
     chinese = difference("今天天气很好我们去公园", "今天天气不好我们去公园")
     assert [(p.kind, p.text) for p in chinese.pieces if p.kind != "equal"] == [("gone", "很"), ("new", "不")]
+
+
+def test_runs_that_remove_passages_too(tmp_path: Path, write_jsonl: Callable[..., Path]) -> None:
+    source = write_jsonl([text(n) for n in (1, 1, 2)])
+    deduplicate(source, tmp_path / "both", LineDedup(), MinHashDedup())
+    found = opened(tmp_path / "both")
+    assert ([dedup.label for dedup in found.dedups], found.passages) == (["minhash_dedup"], ["line_dedup"])
+    deduplicate(source, tmp_path / "lines", LineDedup())
+    with pytest.raises(ConfigError, match="line_dedup removes passages, not documents"):
+        opened(tmp_path / "lines")

@@ -81,6 +81,9 @@ def _overview(console: Console, run: Clusters, dedup: Dedup, top: int, as_json: 
         _print_json({"stages": stages, "unfinished": run.unfinished, "stage": dedup.label, "largest": largest})
         return
     console.print(_surveys_table(run, surveys))
+    for label in run.passages:
+        where = run.folder.path(f"dedup/{label}")
+        console.print(f"{label} removes passages, not documents: samples in {safe(where)}", highlight=False)
     for label in run.unfinished:
         console.print(f"{label}: not finished", highlight=False)
     survey = surveys[dedup.label]

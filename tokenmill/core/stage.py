@@ -242,6 +242,13 @@ class Barrier(Stage):
     def prepare(self, batch: pa.RecordBatch) -> Mapping[str, pa.Array]:
         """What the steps must know of each document. The engine sets it to null where a document takes no part."""
 
+    def size(self, work: Work) -> int:
+        """Documents that the steps work on: with few, they need no workers."""
+        return sum(shard.rows for shard in work.shards)
+
+    def check(self, types: Mapping[str, pa.DataType]) -> None:
+        """ConfigError where the columns that the settings name are of types that it cannot use."""
+
     @abstractmethod
     def tasks(self, step: str, work: Work) -> Sequence[str]:
         """Names of the tasks of a step, which are file names. They depend on the data alone, not on the workers."""

@@ -34,6 +34,7 @@ from tokenmill.dedup.preference import Preference, parse
 from tokenmill.dedup.scope import salts
 from tokenmill.dedup.tables import TABLE, write_table
 from tokenmill.dedup.verify import Policy, verify_bucket
+from tokenmill.io.filesystem import absolute_location
 
 DUPLICATE = "duplicate"
 """The reason for which documents are dropped."""
@@ -53,11 +54,25 @@ class DocumentDedup(Barrier):
     all with all. A null counts as a value."""
     prefer: tuple[str, ...] = ()
     """Which document of a cluster is kept, as a sort key: "date" (smallest first), "-language_score" (largest first),
-    "length" or "-length" (bytes of text), "dump:A,B" (an order of values). Ties, and the default: the first document
+    "length" or "-length" (bytes of text), "dump:A|B" (an order of values). Ties, and the default: the first document
     in the order of the input's names."""
     index: tuple[str, ...] = ()
-    """Folders of earlier runs with the same settings: documents that are like one that those have kept are dropped.
-    In the table, ids of the first run's documents begin with "index[0]/"."""
+    """Folders of earlier runs with the same settings: documents that are like one that those have published are
+    dropped. In the table, ids of the first run's documents begin with "index[0]/"."""
+
+    def __post_init__(self) -> None:
+        places = tuple(absolute_location(place.rstrip("/")) for place in self.index)
+        object.__setattr__(self, "index", places)  # the run may be resumed from another folder
+
+    def check(self, types: Mapping[str, pa.DataType]) -> None:
+        for name in (*self.scope, *(preference.reads() for preference in self._preferences)):
+            dtype = types.get(name, pa.string())
+            if pa.types.is_nested(dtype) or pa.types.is_dictionary(dtype):
+                raise ConfigError(
+                    f"{self.name} cannot sort or compare {name!r}",
+                    why=f"it is of type {dtype}",
+                    fix="name columns of numbers, strings, dates or booleans in scope and prefer",
+                )
 
     @abstractmethod
     def about(self) -> Mapping[str, Any]:
@@ -102,7 +117,7 @@ class DocumentDedup(Barrier):
     def digests(self) -> Mapping[str, str]:
         for one in self._indexes:
             one.check(self.about())
-        return {f"index {place}": one.fingerprint for place, one in zip(self.index, self._indexes, strict=True)}
+        return {f"index {place}": one.digest for place, one in zip(self.index, self._indexes, strict=True)}
 
     def prepares(self) -> Mapping[str, pa.DataType]:
         found: dict[str, pa.DataType] = {self._digest_column: pa.binary(16)}
@@ -149,6 +164,9 @@ class DocumentDedup(Barrier):
         if first + sum(shard.rows for shard in work.shards) >= 2**63:
             raise ConfigError("too many documents")
         return [*found, *group(work.shards, first)]
+
+    def size(self, work: Work) -> int:
+        return sum(one.rows for one in self.groups(work))
 
     def tasks(self, step: str, work: Work) -> Sequence[str]:
         groups = self.groups(work)

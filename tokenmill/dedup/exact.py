@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -16,6 +17,9 @@ from tokenmill.dedup.documents import DocumentDedup
 from tokenmill.text.minhash import MinHash
 from tokenmill.text.urls import canonical_urls
 
+_HOST = re.compile(r"//[^/?#]")
+_STRINGS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+_BYTES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary)
 NORMALISATIONS = ("none", "spaces", "words")
 
 
@@ -35,6 +39,7 @@ class ExactDedup(DocumentDedup):
     diacritics (as in MinHash). Bytes are compared as they are."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.normalise not in NORMALISATIONS:
             raise ConfigError(
                 f"{self.name}.normalise={self.normalise!r} is not known",
@@ -44,13 +49,23 @@ class ExactDedup(DocumentDedup):
     def reads_for_keys(self) -> Sequence[str]:
         return (self.by,)
 
+    def check(self, types: Mapping[str, pa.DataType]) -> None:
+        super().check(types)
+        dtype = types.get(self.by, pa.string())
+        if not any(is_type(dtype) for is_type in (*_STRINGS, *_BYTES)):
+            raise ConfigError(
+                f"{self.name} cannot compare {self.by!r}",
+                why=f"it is of type {dtype}",
+                fix="let `by` name a column of strings or bytes",
+            )
+
     def about(self) -> Mapping[str, Any]:
         return {"keys": "exact", "by": self.by, "normalise": self.normalise, "scope": list(self.scope)}
 
     def keys_of(self, batch: pa.RecordBatch) -> tuple[npt.NDArray[np.uint64] | None, npt.NDArray[np.uint64], Any]:
         column = batch.column(self.by)
         part = column.is_valid().to_numpy(zero_copy_only=False).astype(np.int64)
-        if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
+        if any(is_type(column.type) for is_type in _BYTES):
             return None, digests_of(value.as_buffer() if value.is_valid else b"" for value in column), part
         if self.normalise == "words":
             return None, MinHash(shingle_words=1, bands=1, rows=1).keys(column).digests, part
@@ -61,7 +76,10 @@ class ExactDedup(DocumentDedup):
 
 
 class UrlDedup(DocumentDedup):
-    """Keeps one of all documents with the same address, whatever its scheme, case of the host, tracking parameters."""
+    """Keeps one of all documents with the same address, whatever its scheme, case of the host, tracking parameters.
+
+    What is no address with a host is like no other.
+    """
 
     size_column: ClassVar[str] = "url_cluster_size"
 
@@ -74,7 +92,7 @@ class UrlDedup(DocumentDedup):
     def keys_of(self, batch: pa.RecordBatch) -> tuple[npt.NDArray[np.uint64] | None, npt.NDArray[np.uint64], Any]:
         column = batch.column("url")
         urls = canonical_urls(column).to_pylist()
-        present = [bool(url) for url in urls]
+        present = [_HOST.match(url or "") is not None for url in urls]  # "N/A" is no address of anything
         return (
             None,
             digests_of((url or "").encode("utf-8", "surrogatepass") for url in urls),

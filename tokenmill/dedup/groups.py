@@ -33,7 +33,8 @@ class Group:
     """Shards that follow one another. `first` is the number of its first document.
 
     index: the group of an earlier run that is the index, with `keys` its file of keys and `table` its table; `origin`
-    stands before the ids of its documents, for two runs may have read files of one name.
+    stands before the ids of its documents, for two runs may have read files of one name; the files `lost` list what
+    later stages of that run have dropped.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Group:
     keys: str = ""
     table: str = ""
     origin: str = ""
+    lost: tuple[str, ...] = ()
 
     @property
     def rows(self) -> int:

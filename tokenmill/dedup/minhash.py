@@ -50,8 +50,9 @@ class MinHashDedup(DocumentDedup):
     seed: int = 1
     """Seed of the permutations."""
     verify: str = "jaccard"
-    """"jaccard" or "containment" (of the smaller document in the larger: finds truncated copies) of the sets of
-    shingles decides; "none": candidates are duplicates."""
+    """"jaccard" of the sets of shingles decides; "containment": the share of a document's shingles that is in what is
+    kept, so that truncated copies go (without `prefer`, the document with the most shingles stays); "none":
+    candidates are duplicates."""
     min_similarity: float = 0.7
     """Least similarity with the representative at which a document is dropped. 0.7 is near the point where half of
     the pairs become candidates, (1/14)^(1/8) = 0.72."""
@@ -69,6 +70,7 @@ class MinHashDedup(DocumentDedup):
     "size:weight" from that size on; ("fineweb2",) for 1:1, 2:2, 3:3, 5:5, 100:8, 1000:1."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name, value, known in (("verify", self.verify, MEASURES), ("short_documents", self.short_documents, SHORT)):
             if value not in known:
                 raise ConfigError(f"{self.name}.{name}={value!r} is not known", why=did_you_mean(value, known))

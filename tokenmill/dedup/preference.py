@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from tokenmill.core.errors import ConfigError
 
 LENGTH = "length"
-"""Bytes of the text, where a preference names no column of this name."""
+"""Bytes of the text."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Preference:
 
     def values(self, batch: pa.RecordBatch) -> pa.Array:
         """The sort values of the documents of a batch; nulls come last."""
-        if self.column == LENGTH and LENGTH not in batch.schema.names:
+        if self.column == LENGTH:
             return pc.binary_length(batch.column("text")).cast(pa.int64())
         column = batch.column(self.column)
         if self.order:
@@ -39,7 +39,7 @@ class Preference:
 def parse(prefer: Sequence[str]) -> tuple[Preference, ...]:
     """The sort key that settings describe. ConfigError where one cannot be read.
 
-    "date": the smallest is kept; "-date": the largest; "length", "-length": bytes of the text; "dump:A,B,C": the first
+    "date": the smallest is kept; "-date": the largest; "length", "-length": bytes of the text; "dump:A|B|C": the first
     of these values that there is.
     """
     found = []
@@ -47,12 +47,12 @@ def parse(prefer: Sequence[str]) -> tuple[Preference, ...]:
         name, colon, values = text.partition(":")
         descending = name.startswith("-")
         name = name.removeprefix("-").strip()
-        order = tuple(value.strip() for value in values.split(",") if value.strip())
+        order = tuple(value.strip() for value in values.replace(",", "|").split("|") if value.strip())
         if not name or (colon and (descending or not order)):
             raise ConfigError(
                 f"prefer={text!r} cannot be read",
                 fix='a column to sort by ("date"), "-" before it for the largest first ("-length"),'
-                ' or an order of values ("dump:CC-MAIN-2024-10,CC-MAIN-2023-50")',
+                ' or an order of values ("dump:CC-MAIN-2024-10|CC-MAIN-2023-50")',
             )
         found.append(Preference(name, descending, order))
     return tuple(found)

@@ -69,6 +69,9 @@ def verify_bucket(
     table = everything.select([name for name in everything.column_names if name != "shingles"])
     del everything
     keys = [("component", "ascending"), ("old", "descending"), *sort_keys(preferences), ("document", "ascending")]
+    if policy.measure == "containment" and not preferences:  # what contains comes before what is contained
+        table = table.append_column("size", pa.array(_set_sizes(table, sets[1])))
+        keys.insert(2, ("size", "descending"))
     order = pc.sort_indices(table, sort_keys=keys)
     table = table.take(order).combine_chunks()
     places = order.to_numpy()
@@ -90,7 +93,11 @@ def _decide(
     count = len(table)
     chosen, score, outcome = np.zeros(count, np.int64), np.zeros(count), np.zeros(count, np.int8)
     component = table.column("component").to_numpy()
-    bounds = np.flatnonzero(np.concatenate([[True], component[1:] != component[:-1], [True]])) if count else np.zeros(1)
+    bounds = (
+        np.flatnonzero(np.concatenate([[True], component[1:] != component[:-1], [True]]))
+        if count
+        else np.zeros(1, np.int64)
+    )
     none = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.bool_))
     if not count:
         return chosen, score, outcome, none
@@ -104,8 +111,9 @@ def _decide(
             np.int8
         )
         return chosen, np.where(outcome == SIMILAR, np.nan, 1.0), outcome, none
-    most = policy.max_comparisons
-    compared = int((source == np.arange(count)).sum()) * most
+    most = min(policy.max_comparisons, count)
+    mine = np.add.reduceat(((source == np.arange(count)) | (old & (source >= 0))).astype(np.int64), bounds[:-1])
+    compared = int((mine * np.minimum(mine, most)).sum())
     evidence = (
         np.zeros(compared, np.int64),
         np.zeros(compared, np.int64),
@@ -116,6 +124,14 @@ def _decide(
     measure = CONTAINMENT if policy.measure == "containment" else JACCARD
     made = verify(bounds.astype(np.int64), source, old, (*sets, measure), limits, (chosen, score, outcome), evidence)
     return chosen, score, outcome, tuple(array[:made] for array in evidence)  # type: ignore[return-value]
+
+
+def _set_sizes(table: pa.Table, offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Shingles of each document; a copy has those of its original."""
+    documents, copy_of = table.column("document").to_numpy(), table.column("copy_of").to_numpy()
+    order = np.argsort(documents)
+    sizes: npt.NDArray[np.int64] = np.diff(offsets)[order[np.searchsorted(documents[order], copy_of)]]
+    return sizes
 
 
 def _sources(table: pa.Table) -> npt.NDArray[np.int64]:

@@ -26,6 +26,7 @@ OF_INDEX, REPRESENTATIVE, COPY, SIMILAR = 0, 1, 2, 3
 
 @inner
 def _similarity(values: Any, a: int, a_stop: int, b: int, b_stop: int, measure: int) -> float:
+    """Of two sets; or the share of the first that is in the second."""
     first, second = a_stop - a, b_stop - b
     if first == 0 or second == 0:
         return 0.0
@@ -36,7 +37,7 @@ def _similarity(values: Any, a: int, a_stop: int, b: int, b_stop: int, measure: 
         a += x <= y
         b += y <= x
     if measure == CONTAINMENT:
-        return common / min(first, second)
+        return common / first
     return common / (first + second - common)
 
 
@@ -98,11 +99,14 @@ def _remember(values: Any, start: int, stop: int, known: Any, rep: int) -> None:
 
 
 @inner
-def _room(source: Any, start: int, stop: int, most: int) -> Any:
-    """Tables for finding likely representatives of a component; next to nothing where all can be compared."""
+def _room(source: Any, old: Any, start: int, stop: int, most: int) -> Any:
+    """Tables for finding likely representatives of a component; next to nothing where all can be compared.
+
+    Every document of the index is one, also where two indexes hold the same text.
+    """
     sets = 0
     for document in range(start, stop):
-        sets += source[document] == document
+        sets += source[document] == document or (old[document] and source[document] >= 0)
     links = SKETCH * sets if stop - start > most + 1 else 1
     slots = 1
     while slots < 2 * links:
@@ -159,7 +163,7 @@ def _make_verify(digest: str) -> Callable[..., Any]:
         for component in range(len(bounds) - 1):
             start, stop = bounds[component], bounds[component + 1]
             wanted = limits[2] if stop - start > limits[1] else limits[0]
-            known = _room(source, start, stop, most)
+            known = _room(source, old, start, stop, most)
             searching = stop - start > most + 1
             reps = np.empty(stop - start, np.int64)
             count = 0

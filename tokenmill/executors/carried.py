@@ -81,10 +81,18 @@ def _kept(folder: RunFolder, before: Phase, slug: str, columns: list[str] | None
 def _again(spec: RunSpec, index: int, table: pa.Table, slug: str) -> Iterator[pa.RecordBatch]:
     """Documents from the source, those that were kept before: the table lists them in the source's order."""
     wanted = table.column(DOC_ID).to_pylist()
+    seen: set[str] = set()
     row = 0
     for batch in spec.plan.source.read(spec.plan.inputs[index], _no_skip):
         picks: list[int] = []
         for position, doc_id in enumerate(batch.column(DOC_ID).to_pylist()):
+            if doc_id in seen:
+                raise ShardError(
+                    f"the source has two documents {doc_id} in shard {slug}",
+                    why="documents are told apart by doc_id",
+                    fix="let the source give every document a doc_id of its own",
+                )
+            seen.add(doc_id)
             if row + len(picks) < len(wanted) and doc_id == wanted[row + len(picks)]:
                 picks.append(position)
         if picks:

@@ -17,9 +17,10 @@ from tokenmill.core.phases import cut
 from tokenmill.core.pipeline import Pipeline
 from tokenmill.core.plan import Annotation, Plan, decides, make_plan, verdict_column
 from tokenmill.core.signals import is_signal, known_signals
-from tokenmill.core.stage import Barrier, Filter, InputShard, Stage
-from tokenmill.executors.runspec import Options, RunSpec, absolute_location, load_run
+from tokenmill.core.stage import Barrier, Filter, InputShard, Sink, Stage
+from tokenmill.executors.runspec import Options, RunSpec, load_run
 from tokenmill.io.annotated import ReadAnnotated
+from tokenmill.io.filesystem import absolute_location
 from tokenmill.io.runfolder import RunFolder
 
 READ = "read_annotated"
@@ -187,8 +188,11 @@ def _rules(annotated: Pipeline, data: Mapping[str, Any], fresh: Plan) -> tuple[d
     configs = {entry["stage"]: entry["config"] for entry in data["stages"]}
     found: dict[str, StageRules] = {}
     again: set[str] = set()
+    stale: set[str] = set()
     changed = ""
     for label, stage in zip(fresh.pipeline.labels, fresh.pipeline.stages, strict=True):
+        if stale and not isinstance(stage, Filter | Barrier | Sink):
+            _check_independent(label, stage, stale, changed)
         if not isinstance(stage, Filter | Barrier):
             continue
         same = stage.config() == configs[label] and data["digests"].get(label) == fresh.digests.get(label)
@@ -200,11 +204,12 @@ def _rules(annotated: Pipeline, data: Mapping[str, Any], fresh: Plan) -> tuple[d
             if changed:
                 _check_again(label, stage, changed, later)
                 again.add(label)
+                stale.update(stage.columns_added())
             if changed or decides(stage):
                 found[label] = StageRules(stored="" if changed else verdict_column(label))
         else:
             missing = _missing(stage, measured[label], stored, later)
-            if same and (missing or not stage.decides_by_rules):
+            if same and not _uses(stage, stale) and (missing or not stage.decides_by_rules):
                 found[label] = StageRules(measured[label], stored=verdict_column(label))
             elif missing:
                 raise ConfigError(
@@ -215,6 +220,23 @@ def _rules(annotated: Pipeline, data: Mapping[str, Any], fresh: Plan) -> tuple[d
             else:
                 found[label] = StageRules(measured[label])
     return found, again
+
+
+def _uses(stage: Filter, columns: set[str]) -> bool:
+    """Whether a filter decides by these columns, or may: one that judges and does not say what it reads."""
+    names = {name for rule in stage.rules() if rule.active for name in (rule.signal, rule.by)}
+    return bool(columns & {*names, *stage.reads}) or bool(columns and not stage.decides_by_rules and not stage.reads)
+
+
+def _check_independent(label: str, stage: Stage, stale: set[str], changed: str) -> None:
+    """ConfigError where a stage that is not run again has made its columns from those of a barrier that is."""
+    used = sorted(stale.intersection(stage.reads))
+    if used:
+        raise ConfigError(
+            f"{changed} cannot be changed after the run",
+            why=f"it changes {', '.join(used)}, from which {label} has made columns",
+            fix="run the recipe again with this setting",
+        )
 
 
 def _check_enforced(label: str, same: bool, compares_others: bool) -> None:

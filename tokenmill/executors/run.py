@@ -9,6 +9,7 @@ from typing import Any
 from tokenmill.core.accounting import StageCount
 from tokenmill.core.errors import ConfigError, TokenmillError
 from tokenmill.core.phases import Phase
+from tokenmill.core.stage import Barrier
 from tokenmill.executors.base import Executor, ShardProgress, ShardResult
 from tokenmill.executors.host import Limits
 from tokenmill.executors.local import InlineExecutor
@@ -113,7 +114,8 @@ def _expected(spec: RunSpec, phase: Phase, names: Sequence[str]) -> list[dict[st
 
 def _crew(folder: RunFolder, spec: RunSpec, phase: Phase, executor: Executor) -> Executor:
     """The executor, except for small steps of barriers: starting workers would take longer than the work."""
-    if phase.step and sum(shard.rows for shard in StepWork(folder, spec, phase).shards) <= SMALL_ROWS:
+    barrier = phase.stages[0]
+    if phase.step and isinstance(barrier, Barrier) and barrier.size(StepWork(folder, spec, phase)) <= SMALL_ROWS:
         return InlineExecutor()
     return executor
 

@@ -14,6 +14,7 @@ from tokenmill.core.errors import ConfigError, FatalError
 from tokenmill.core.pipeline import Pipeline
 from tokenmill.core.plan import Annotation, Plan, make_plan
 from tokenmill.core.stage import InputShard
+from tokenmill.io.filesystem import absolute_location
 from tokenmill.io.runfolder import RunFolder, slugs
 
 RUN_JSON = "run.json"
@@ -94,11 +95,6 @@ def _plan_of(data: Mapping[str, Any]) -> Plan:
     annotation = Annotation(tuple(data["enforce"])) if data["mode"] == "annotate" else None
     plan = make_plan(Pipeline.from_json(data), inputs, annotation)
     return replace(plan, inserted=tuple(data["inserted"]))
-
-
-def absolute_location(location: str) -> str:
-    """The location as it is found from any folder."""
-    return location if "://" in location else str(Path(location).absolute())
 
 
 def versions() -> dict[str, str]:

@@ -94,6 +94,10 @@ def run_task(work: StepWork, phase: Phase, number: int, attempt: Attempt, alive:
     out = _Output(attempt, alive)
     try:
         facts = dict(barrier.run_task(phase.step, number, work, out))
+    except FileNotFoundError as error:
+        raise ShardError(
+            f"{error.filename} is gone", why="an earlier step or an index needs it", fix="run what has made it again"
+        ) from error
     except pa.ArrowException as error:
         raise ShardError(
             f"task {attempt.slug} of {phase.directory} failed",

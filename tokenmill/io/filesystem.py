@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterable
+from pathlib import Path
 from typing import BinaryIO, cast
 
 import fsspec
@@ -16,6 +17,11 @@ from tokenmill.core.stage import InputShard
 def open_binary(path: str) -> BinaryIO:
     """Open a path or URL for reading bytes; seekable where the file system is. No decompression."""
     return cast(BinaryIO, fsspec.open(path, "rb", compression=None).open())
+
+
+def absolute_location(location: str) -> str:
+    """The location as it is found from any folder."""
+    return location if "://" in location else str(Path(location).absolute())
 
 
 def list_inputs(location: str, suffixes: Iterable[str]) -> list[InputShard]:

@@ -146,7 +146,16 @@ class Clusters:
         self.run = self.funnel.run
         self.documents = Documents(folder, self.run)
         self.folder = folder
-        steps = {phase["stages"][0]: phase for phase in self.run["phases"] if phase.get("step") == "table"}
+        named = [(phase["stages"][0], phase.get("step")) for phase in self.run["phases"]]
+        steps = list(dict.fromkeys(label for label, step in named if step == "clusters"))
+        self.passages = [label for label, step in named if step == "table" and label not in steps]
+        """Stages that remove passages of texts: they have no clusters."""
+        if not steps and self.passages:
+            raise ConfigError(
+                f"{folder.location} has no clusters",
+                why=f"{', '.join(self.passages)} removes passages, not documents",
+                fix=f"what it removed most often is in {folder.path(f'dedup/{self.passages[0]}')}",
+            )
         if not steps:
             origin = self.run.get("refilter", {}).get("run")
             raise ConfigError(
