@@ -180,6 +180,7 @@ def test_nothing_is_left_in_shared_memory(tmp_path: Path, source: Path) -> None:
     assert {path.name for path in after - before if "tokenmill" in path.name} == set()
 
 
+@pytest.mark.slow
 def test_a_batch_longer_than_the_silence_of_a_worker_is_no_loss(
     tmp_path: Path, write_jsonl: Callable[..., Path]
 ) -> None:
