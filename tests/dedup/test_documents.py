@@ -147,6 +147,8 @@ def test_the_same_table_in_many_groups_ranges_and_buckets(
     monkeypatch.setattr(groups, "FEWEST_DOCUMENTS", 70)
     monkeypatch.setattr(candidates, "TASK_RECORDS", 50)
     monkeypatch.setattr(gather, "BUCKET_DOCUMENTS", 20)
+    monkeypatch.setattr(gather, "READ_ROWS", 10)
+    monkeypatch.setattr(gather, "HELD_BYTES", 2000)
     found = deduplicate(source, tmp_path / "many", *STAGES)
     assert found == wanted
     names = [path.name.partition("@")[0] for path in (tmp_path / "many/phases").glob("*-minhash*")]

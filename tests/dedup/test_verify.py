@@ -43,7 +43,7 @@ def verify(
     with pa.OSFile(str(folder / "bucket.arrow"), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
         writer.write_batch(pa.RecordBatch.from_pylist(rows, schema=schema))
     group = Group("group-00000", (ShardData("s", "", 100),), 0)
-    verify_bucket([str(folder / "bucket.arrow")], 0, [group], policy, (), Out(folder))
+    verify_bucket([str(folder / "bucket.arrow")], 0, 1, [group], policy, (), Out(folder))
     with pa.OSFile(str(folder / "labels.arrow")) as stream:
         labels = pa.ipc.open_file(stream).get_batch(0).to_pylist()
     return labels, pq.read_table(folder / "evidence.parquet").to_pylist()

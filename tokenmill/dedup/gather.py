@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from tokenmill.io.filesystem import open_binary
 BUCKET_DOCUMENTS = 100_000
 """About so many clustered documents are verified by a task: 0.5 GB of shingles at 600 words each."""
 READ_ROWS = 4096
+HELD_BYTES = 256 << 20
+"""Documents that are held before they are written."""
 
 Shingles = Callable[[pa.Array], tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]]
 """Texts -> (hashes, bounds): the set of shingles of each."""
@@ -45,26 +48,28 @@ def gather(
     shingles: Shingles | None,
     out: TaskOutput,
 ) -> dict[str, Any]:
-    """Write the clustered documents of a group, one Arrow batch per bucket.
+    """Write the clustered documents of a group: Arrow batches, one per bucket, and again as often as memory is full.
 
     members: see `candidates.MEMBERS`. digests: the column of digests. shingles: None where no texts are compared.
     """
     parts: list[list[pa.RecordBatch]] = [[] for _ in range(buckets)]
-    empty = None
-    for batch in _documents(group, members, digests, preferences, shingles, out):
-        if not batch.num_rows:
-            empty = batch
-            continue
-        places = buckets_of(batch.column("component").to_numpy(), buckets)
-        for bucket in np.unique(places):
-            parts[bucket].append(batch.take(pa.array(np.flatnonzero(places == bucket))))
-    assert empty is not None
-    with pa.OSFile(out.path("gathered", ".arrow"), "wb") as sink:
-        options = pa.ipc.IpcWriteOptions(compression="lz4")
-        with pa.ipc.new_file(sink, empty.schema, options=options) as writer:
-            for part in parts:
-                together = pa.Table.from_batches(part, empty.schema).combine_chunks().to_batches()
-                writer.write_batch(together[0] if together else empty)
+    options = pa.ipc.IpcWriteOptions(compression="lz4")
+    held = 0
+    with pa.OSFile(out.path("gathered", ".arrow"), "wb") as sink, ExitStack() as stack:
+        writer = None
+        for batch in _documents(group, members, digests, preferences, shingles, out):
+            if writer is None:
+                writer = stack.enter_context(pa.ipc.new_file(sink, batch.schema, options=options))
+            places = buckets_of(batch.column("component").to_numpy(), buckets)
+            for bucket in np.unique(places):
+                parts[bucket].append(batch.take(pa.array(np.flatnonzero(places == bucket))))
+            held += batch.nbytes
+            if held > HELD_BYTES or not batch.num_rows:
+                for part in parts:
+                    together = pa.Table.from_batches(part, batch.schema).combine_chunks().to_batches()
+                    writer.write_batch(together[0] if together else batch.slice(0, 0))
+                    part.clear()
+                held = 0
     return {"rows_of": {"gathered": members.num_rows}}
 
 
@@ -140,12 +145,14 @@ def _sets(
     return pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(values, pa.uint64()))
 
 
-def load_bucket(paths: Sequence[str], bucket: int) -> pa.Table:
+def load_bucket(paths: Sequence[str], bucket: int, buckets: int) -> pa.Table:
     """All documents of a bucket, from the files of all groups."""
     batches = []
     for path in paths:
         with open_binary(path) as stream:
-            batches.append(pa.Table.from_batches([pa.ipc.open_file(stream).get_batch(bucket)]))
+            file = pa.ipc.open_file(stream)
+            mine = [file.get_batch(number) for number in range(bucket, file.num_record_batches, buckets)]
+            batches.append(pa.Table.from_batches(mine))
     return pa.concat_tables(batches, promote_options="default").combine_chunks()
 
 

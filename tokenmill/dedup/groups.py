@@ -16,7 +16,7 @@ from typing import Any
 from tokenmill.core.barrier import ShardData
 
 MOST_DOCUMENTS = 500_000
-"""Documents of a group in large runs: keys of 14 bands are 90 MB then, and 3 billion pages 6,000 groups."""
+"""Documents of a group in large runs, unless a barrier wants others."""
 FEWEST_DOCUMENTS = 25_000
 """Below it, starting a task takes longer than its work."""
 GROUPS = 64
@@ -55,10 +55,12 @@ class Group:
         return {"shards": [shard.slug for shard in self.shards], "rows": [shard.rows for shard in self.shards]}
 
 
-def group(shards: Sequence[ShardData], first: int = 0, target: int | None = None) -> list[Group]:
+def group(
+    shards: Sequence[ShardData], first: int = 0, target: int | None = None, *, most: int = MOST_DOCUMENTS
+) -> list[Group]:
     """Neighbouring shards put together, each group with about `target` documents (default: see above)."""
     total = sum(shard.rows for shard in shards)
-    target = target or min(max(total // GROUPS, FEWEST_DOCUMENTS), MOST_DOCUMENTS)
+    target = target or min(max(total // GROUPS, FEWEST_DOCUMENTS), most)
     bounds = [0]
     size = 0
     for place, shard in enumerate(shards):

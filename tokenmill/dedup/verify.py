@@ -58,13 +58,14 @@ class Policy:
 def verify_bucket(
     paths: Sequence[str],
     bucket: int,
+    buckets: int,
     groups: Sequence[Group],
     policy: Policy,
     preferences: Sequence[Preference],
     out: TaskOutput,
 ) -> dict[str, Any]:
     """Decide about every document of a bucket; writes their labels, one batch per new group, and the evidence."""
-    everything = load_bucket(paths, bucket)
+    everything = load_bucket(paths, bucket, buckets)
     sets = _sets(everything)
     table = everything.select([name for name in everything.column_names if name != "shingles"])
     del everything
