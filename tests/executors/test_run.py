@@ -192,6 +192,7 @@ def test_a_batch_longer_than_the_silence_of_a_worker_is_no_loss(
     assert len(rows(tmp_path / "out", "dropped")) == 12
 
 
+@pytest.mark.slow
 def test_a_pause_of_the_whole_group_costs_no_document(tmp_path: Path, write_jsonl: Callable[..., Path]) -> None:
     source = write_jsonl(["nap"] * 3 + ["document"] * 5)
     process = start(source, tmp_path / "out", "--document-seconds", "2.5")
