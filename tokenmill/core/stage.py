@@ -211,7 +211,7 @@ class Barrier(Stage):
     of kind "table" each and return its facts `shards` and `rows`: which shards it holds, in order, and how many
     rows of each; these rows are the documents of the shard in order, with a column `doc_id`. In the next phase
     every batch is joined with its rows of the table, and `apply` says what becomes of it. `setup` is called where
-    batches are prepared and applied, not for the steps.
+    batches are prepared, `setup_apply` where they are applied; neither for the steps.
     """
 
     keeps_text: ClassVar[bool] = True
@@ -256,6 +256,10 @@ class Barrier(Stage):
     @abstractmethod
     def run_task(self, step: str, number: int, work: Work, out: TaskOutput) -> Mapping[str, Any]:
         """Do the task of that number; the facts (JSON values) that later steps and reports want of it. Idempotent."""
+
+    def setup_apply(self) -> None:
+        """What `apply` needs of `setup`."""
+        self.setup()
 
     @abstractmethod
     def apply(self, batch: pa.RecordBatch) -> Mapping[str, pa.Array]:

@@ -69,8 +69,6 @@ def find_pairs(task: str, groups: Sequence[Group], keys: Sequence[str], exact: i
 def _pairs(
     band: int, part: int, parts: int, groups: Sequence[Group], files: Sequence[str], dtype: type
 ) -> npt.NDArray[Any]:
-    from tokenmill.dedup.clusters_kernel import runs
-
     keys: list[npt.NDArray[np.uint64]] = [np.zeros(0, np.uint64)]
     numbers: list[npt.NDArray[Any]] = [np.zeros(0, dtype)]
     for group, path in zip(groups, files, strict=True):
@@ -86,7 +84,10 @@ def _pairs(
     del order
     equal = int((every[1:] == every[:-1]).sum())
     pairs: npt.NDArray[Any] = np.zeros((equal, 2), dtype)
-    assert runs(every, documents, pairs) == equal
+    if equal:
+        from tokenmill.dedup.clusters_kernel import runs
+
+        assert runs(every, documents, pairs) == equal
     return pairs
 
 

@@ -138,9 +138,11 @@ def _sets(
 ) -> pa.Array:
     """The shingles of the documents that are not copies of an earlier one: its set stands for theirs."""
     originals = np.flatnonzero(numbers == copy_of)
-    values, bounds = shingles(texts.take(pa.array(originals)))
     sizes = np.zeros(len(numbers), np.int64)
-    sizes[originals] = np.diff(bounds)
+    values = np.zeros(0, np.uint64)
+    if len(originals):
+        values, bounds = shingles(texts.take(pa.array(originals)))
+        sizes[originals] = np.diff(bounds)
     offsets = np.concatenate([[0], np.cumsum(sizes)])
     return pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(values, pa.uint64()))
 

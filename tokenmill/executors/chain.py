@@ -96,8 +96,11 @@ class Chain:
 
     def setup(self) -> None:
         """Load models and compile kernels of every stage."""
-        for stage in self.stages:
-            stage.setup()
+        for index, stage in enumerate(self.stages):
+            if isinstance(stage, Barrier) and self._applies and not index:
+                stage.setup_apply()
+            else:
+                stage.setup()
 
     def run(
         self,

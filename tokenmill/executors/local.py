@@ -20,6 +20,7 @@ from tokenmill.core.errors import FatalError, ShardError, TokenmillError
 from tokenmill.core.stage import Resources
 from tokenmill.executors.base import ShardProgress, ShardResult
 from tokenmill.executors.process import Stopwatch, child_command, child_environment, stop_process
+from tokenmill.executors.runspec import RunSpec
 from tokenmill.executors.worker import ShardRunner, ShardTask
 
 MAX_ATTEMPTS = 3
@@ -33,10 +34,14 @@ class InlineExecutor:
 
     name = "inline"
 
+    def __init__(self, spec: RunSpec | None = None) -> None:
+        """spec: the run, where it is at hand; it need not be read and checked again."""
+        self._spec = spec
+
     def map(
         self, task: ShardTask, shards: Sequence[int], resources: Resources
     ) -> Iterator[ShardResult | ShardProgress]:
-        runner = ShardRunner(task)
+        runner = ShardRunner(task, spec=self._spec)
         try:
             for index in shards:
                 try:

@@ -116,7 +116,7 @@ def _crew(folder: RunFolder, spec: RunSpec, phase: Phase, executor: Executor) ->
     """The executor, except for small steps of barriers: starting workers would take longer than the work."""
     barrier = phase.stages[0]
     if phase.step and isinstance(barrier, Barrier) and barrier.size(StepWork(folder, spec, phase)) <= SMALL_ROWS:
-        return InlineExecutor()
+        return InlineExecutor(spec)
     return executor
 
 

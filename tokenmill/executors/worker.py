@@ -60,10 +60,12 @@ class ShardTask:
 class ShardRunner:
     """Runs shards of one phase, one after another, with the same host process."""
 
-    def __init__(self, task: ShardTask, alive: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, task: ShardTask, alive: Callable[[], None] = lambda: None, *, spec: RunSpec | None = None
+    ) -> None:
         self.alive = alive
         self.folder = RunFolder(task.run)
-        self.spec = RunSpec.from_json(load_run(self.folder))
+        self.spec = spec or RunSpec.from_json(load_run(self.folder))
         self.phase = self.spec.plan.phases[task.phase]
         self._task = task
         self._host: Host | None = None
