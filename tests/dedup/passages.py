@@ -12,12 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.dedup.support import WORDS, deduplicate
-from tests.dedup.test_documents import published
+from tests.dedup.support import WORDS
 from tests.executors.support import rows
 from tokenmill.core.pipeline import Pipeline
 from tokenmill.core.plan import Annotation, make_plan
-from tokenmill.core.stage import Barrier, Filter
+from tokenmill.core.stage import Filter
 from tokenmill.dedup import candidates, groups
 from tokenmill.executors.local import InlineExecutor
 from tokenmill.executors.run import execute
@@ -98,39 +97,6 @@ def dropped(output: Path, label: str) -> list[dict[str, Any]]:
 def shown(output: Path, label: str, kind: str) -> list[dict[str, Any]]:
     """What people see of what was removed."""
     return rows(output / "dedup" / label, kind)
-
-
-def check_interrupted(source: Path, folder: Path, stage: Barrier, monkeypatch: pytest.MonkeyPatch) -> int:
-    """The run stops before or after each commit, and the next one goes on: same bytes at the end. How many stops."""
-    deduplicate(source, folder / "whole", stage)
-    commit = RunFolder.commit
-    state = {"commits": 0, "after": False}
-
-    class Stopped(BaseException):
-        pass
-
-    def stopping(self: RunFolder, *arguments: Any) -> Any:
-        if not state["after"]:
-            state["after"] = True
-            raise Stopped
-        state["after"] = False
-        state["commits"] += 1
-        manifest = commit(self, *arguments)
-        if state["commits"] % 3 == 0:
-            raise Stopped
-        return manifest
-
-    monkeypatch.setattr(RunFolder, "commit", stopping)
-    stops = 0
-    while True:
-        try:
-            deduplicate(source, folder / "out", stage)
-            break
-        except Stopped:
-            stops += 1
-    assert published(folder / "out") == published(folder / "whole")
-    assert not list((folder / "out").rglob("attempts"))
-    return stops
 
 
 def crawl(write: Write, count: int) -> tuple[Path, pa.Array]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import hashlib
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -10,13 +11,15 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
-from tests.executors.support import run
+from tests.executors.support import digests, run
 from tokenmill.core.pipeline import Pipeline
 from tokenmill.core.stage import Stage
 from tokenmill.dedup.verify_kernel import SKETCH
 from tokenmill.io.jsonl import ReadJsonl
 from tokenmill.io.parquet import WriteParquet
+from tokenmill.io.runfolder import RunFolder
 from tokenmill.text.minhash import MinHash
 
 WORDS = [f"{a}{b}" for a in "b c d f g h k l m n p r s t v w z".split() for b in "an el ir ot us aki emo".split()]
@@ -64,6 +67,49 @@ def deduplicate(source: Path, output: Path, *stages: Stage, workers: int = 0) ->
 def table(output: Path, label: str) -> dict[str, dict[str, Any]]:
     files = sorted((output / "dedup" / label).glob("*.parquet"))
     return {row["doc_id"]: row for path in files for row in pq.read_table(path).to_pylist()}
+
+
+def published(output: Path) -> dict[str, str]:
+    """What a run with deduplications promises to reproduce: digests of files, and the seals of its phases."""
+    found = digests(output)
+    for path in sorted((output / "dedup").rglob("*.parquet")):
+        found[str(path.relative_to(output))] = hashlib.sha256(path.read_bytes()).hexdigest()
+    for path in sorted((output / "phases").glob("*/_SUCCESS.json")):
+        found[str(path.relative_to(output))] = path.read_text()
+    return found
+
+
+def check_interrupted(source: Path, folder: Path, stages: Sequence[Stage], monkeypatch: pytest.MonkeyPatch) -> int:
+    """The run stops before or after each commit, and the next one goes on: same bytes at the end. How many stops."""
+    deduplicate(source, folder / "whole", *stages)
+    commit = RunFolder.commit
+    state = {"commits": 0, "after": False}
+
+    class Stopped(BaseException):
+        pass
+
+    def stopping(self: RunFolder, *arguments: Any) -> Any:
+        if not state["after"]:
+            state["after"] = True
+            raise Stopped
+        state["after"] = False
+        state["commits"] += 1
+        manifest = commit(self, *arguments)
+        if state["commits"] % 3 == 0:
+            raise Stopped
+        return manifest
+
+    monkeypatch.setattr(RunFolder, "commit", stopping)
+    stops = 0
+    while True:
+        try:
+            deduplicate(source, folder / "out", *stages)
+            break
+        except Stopped:
+            stops += 1
+    assert published(folder / "out") == published(folder / "whole")
+    assert not list((folder / "out").rglob("attempts"))
+    return stops
 
 
 class Twin:

@@ -11,14 +11,13 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from tests.dedup.support import Twin, corpus, deduplicate, walk
-from tests.executors.support import digests, rows
+from tests.dedup.support import Twin, check_interrupted, corpus, deduplicate, published, walk
+from tests.executors.support import rows
 from tokenmill.core.errors import ConfigError
 from tokenmill.core.stage import Annotate, Filter
 from tokenmill.dedup import candidates, gather, groups
 from tokenmill.dedup.exact import ExactDedup, UrlDedup
 from tokenmill.dedup.minhash import MinHashDedup
-from tokenmill.io.runfolder import RunFolder
 from tokenmill.text.minhash import MinHash
 
 Write = Callable[..., Path]
@@ -112,17 +111,6 @@ def shards(write: Write, count: int = 5) -> Path:
     return folder
 
 
-def published(output: Path) -> dict[str, str]:
-    import hashlib
-
-    found = digests(output)
-    for path in sorted((output / "dedup").rglob("*.parquet")):
-        found[str(path.relative_to(output))] = hashlib.sha256(path.read_bytes()).hexdigest()
-    for path in sorted((output / "phases").glob("*/_SUCCESS.json")):
-        found[str(path.relative_to(output))] = path.read_text()
-    return found
-
-
 STAGES = (ExactDedup(normalise="words", prefer=("-length",)), MinHashDedup())
 
 
@@ -177,36 +165,7 @@ def test_interrupted_at_every_commit_and_resumed(
     write_jsonl: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The run stops before or after each commit of any phase, and the next one goes on: same bytes at the end."""
-    source = shards(write_jsonl, count=2)
-    deduplicate(source, tmp_path / "whole", *STAGES)
-    commit = RunFolder.commit
-    state = {"commits": 0, "after": False}
-
-    class Stopped(BaseException):
-        pass
-
-    def stopping(self: RunFolder, *arguments: Any) -> Any:
-        if not state["after"]:
-            state["after"] = True
-            raise Stopped
-        state["after"] = False
-        state["commits"] += 1
-        manifest = commit(self, *arguments)
-        if state["commits"] % 3 == 0:
-            raise Stopped
-        return manifest
-
-    monkeypatch.setattr(RunFolder, "commit", stopping)
-    stops = 0
-    while True:
-        try:
-            deduplicate(source, tmp_path / "out", *STAGES)
-            break
-        except Stopped:
-            stops += 1
-    assert stops > 20
-    assert published(tmp_path / "out") == published(tmp_path / "whole")
-    assert not list((tmp_path / "out").rglob("attempts"))
+    assert check_interrupted(shards(write_jsonl, count=2), tmp_path, STAGES, monkeypatch) > 20
 
 
 def test_a_new_crawl_against_the_index_of_an_earlier_one(write_jsonl: Write, tmp_path: Path) -> None:

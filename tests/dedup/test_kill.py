@@ -14,8 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.dedup.support import corpus
-from tests.dedup.test_documents import published
+from tests.dedup.support import corpus, published
 from tokenmill.executors.run import SMALL_ROWS
 
 RECIPE = """

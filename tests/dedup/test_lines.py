@@ -13,7 +13,6 @@ from tests.dedup.passages import (
     NoDrop,
     Write,
     annotated,
-    check_interrupted,
     crawl,
     cut_small,
     dropped,
@@ -25,7 +24,7 @@ from tests.dedup.passages import (
     shown,
     tasks_of,
 )
-from tests.dedup.support import deduplicate, table
+from tests.dedup.support import check_interrupted, deduplicate, table
 from tests.dedup.test_documents import published
 from tests.executors.support import rows
 from tests.text.test_spans import compared, left, spans
@@ -213,7 +212,7 @@ def test_interrupted_at_every_commit_and_resumed(
 ) -> None:
     source, _ = in_shards(write_jsonl, [{"text": text} for text in passages(40, seed=5)], count=2)
     cut_small(monkeypatch, documents=20, records=500)
-    assert check_interrupted(source, tmp_path, LineDedup(unit="line", min_characters=5), monkeypatch) > 10
+    assert check_interrupted(source, tmp_path, [LineDedup(unit="line", min_characters=5)], monkeypatch) > 10
 
 
 @pytest.mark.slow

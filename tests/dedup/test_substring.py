@@ -15,7 +15,6 @@ from tests.dedup.passages import (
     NoDrop,
     Write,
     annotated,
-    check_interrupted,
     crawl,
     cut_small,
     dropped,
@@ -26,7 +25,7 @@ from tests.dedup.passages import (
     shown,
     tasks_of,
 )
-from tests.dedup.support import WORDS, deduplicate, table
+from tests.dedup.support import WORDS, check_interrupted, deduplicate, table
 from tests.executors.support import rows
 from tests.text.test_substring import left, strings, words_of
 from tokenmill.core.errors import ConfigError
@@ -216,7 +215,7 @@ def test_interrupted_at_every_commit_and_resumed(
 ) -> None:
     source, _ = in_shards(write_jsonl, [{"text": text} for text in copying(40, seed=5)], count=2)
     cut_small(monkeypatch, documents=20, records=1000)
-    assert check_interrupted(source, tmp_path, SubstringDedup(min_words=8, min_bytes=0), monkeypatch) > 10
+    assert check_interrupted(source, tmp_path, [SubstringDedup(min_words=8, min_bytes=0)], monkeypatch) > 10
 
 
 def test_windows_with_one_key_are_told_apart_by_their_checks() -> None:

@@ -28,6 +28,7 @@ from tokenmill.executors.outcomes import (
     checked_columns,
     clean,
     identity,
+    settable,
     wrong_outcome,
 )
 
@@ -174,7 +175,7 @@ class Chain:
         changed = dict(stage.apply(frame.to_batch((*stage.reads, *joined))))
         verdicts = changed.pop(VERDICT, pa.nulls(len(frame.docs), pa.string()))
         details = changed.pop(DETAIL, pa.nulls(len(frame.docs), pa.string()))
-        frame.rewrite(checked_columns(count.stage, changed, _settable(stage, frame), len(frame.docs)))
+        frame.rewrite(checked_columns(count.stage, changed, settable(stage, frame), len(frame.docs)))
         if about.verdict:
             frame.add({about.verdict: verdicts.cast(pa.string())})
             return
@@ -235,7 +236,7 @@ class Chain:
             return False
         if changed is None:
             return False
-        types = _settable(stage, frame)
+        types = settable(stage, frame)
         frame.rewrite(checked_columns(count.stage, changed, types, len(frame.docs)))
         return True
 
@@ -250,7 +251,7 @@ class Chain:
         ledger: _Ledger,
     ) -> None:
         act = stage.judge if isinstance(stage, Filter) else stage.rewrite
-        types = _settable(stage, frame)
+        types = settable(stage, frame)
         kept: list[int] = []
         touched: set[str] = set()
         verdicts: list[str | None] = []
@@ -396,12 +397,6 @@ class Chain:
     def _sampled(self, doc_id: str) -> bool:
         digest = hashlib.blake2b(doc_id.encode("utf-8", "replace"), digest_size=4, key=self._seed).digest()
         return int.from_bytes(digest, "little") < self._sample * 2**32
-
-
-def _settable(stage: Filter | Rewrite | Barrier, frame: Frame) -> dict[str, pa.DataType]:
-    """What a stage may set: the text, and what it declares; so the plan knows which columns change where."""
-    text = {"text": frame.types["text"]} if "text" in frame.types else {}
-    return {**text, **stage.columns_added()}
 
 
 def _no_beat(stage: int, row: int) -> None:

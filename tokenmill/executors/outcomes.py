@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 
 from tokenmill.core.doc import Doc
 from tokenmill.core.errors import ConfigError
-from tokenmill.core.stage import Annotate, Barrier, Filter, Stage
+from tokenmill.core.stage import Annotate, Barrier, Filter, Rewrite, Stage
+from tokenmill.executors.frame import Frame
 
 
 @dataclass(frozen=True)
@@ -108,3 +109,9 @@ def checked_columns(
             fix="give one array per changed column, as long as the batch",
         )
     return {name: array.cast(types[name]) for name, array in changed.items()}
+
+
+def settable(stage: Filter | Rewrite | Barrier, frame: Frame) -> dict[str, pa.DataType]:
+    """What a stage may set: the text, and what it declares; so the plan knows which columns change where."""
+    text = {"text": frame.types["text"]} if "text" in frame.types else {}
+    return {**text, **stage.columns_added()}
