@@ -18,19 +18,17 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 sys.path.insert(0, str(Path(__file__).parent))
-from texts import ROOT, TEXTS, prepared
+from texts import ROOT, TEXTS, pinned, prepared
 
 PEERS = ("datatrove", "rensa", "rensa-shingles")
 NAMES = {
@@ -89,22 +87,6 @@ def main() -> None:
     print(
         f"the others: {unspaced}, {agreement['spaces']:,} differ in the number of spaces, {agreement['rest']:,} in more"
     )
-
-
-def pinned(command: list[str], core: int) -> dict[str, Any]:
-    """What a process on that core prints last, as JSON."""
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        check=False,
-        preexec_fn=lambda: os.sched_setaffinity(0, {core}),
-        env={**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1"},
-    )
-    if done.returncode != 0:
-        sys.exit(f"{' '.join(command)} failed:\n{done.stderr[-3000:]}")
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return result
 
 
 def measure_own(path: Path, scheme: str) -> dict[str, float]:

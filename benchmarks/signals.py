@@ -18,7 +18,6 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -29,7 +28,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 sys.path.insert(0, str(Path(__file__).parent))
-from texts import ROOT, TEXTS, prepared
+from texts import ROOT, TEXTS, pinned, prepared
 
 PEER = "datatrove 0.10.1"
 MODES = {"all": "all", "annotate": "all", "early": "early"}
@@ -78,22 +77,6 @@ def measure(arguments: argparse.Namespace) -> dict[tuple[str, str], list[dict[st
             )
         print(f"round {number + 1} of {arguments.rounds}", file=sys.stderr)
     return results
-
-
-def pinned(command: list[str], core: int) -> dict[str, Any]:
-    """What a process on that core prints last, as JSON."""
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        check=False,
-        preexec_fn=lambda: os.sched_setaffinity(0, {core}),
-        env={**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"},
-    )
-    if done.returncode != 0:
-        sys.exit(f"{' '.join(command)} failed:\n{done.stderr[-3000:]}")
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return result
 
 
 def measure_own(path: Path, limit: int, mode: str) -> dict[str, Any]:

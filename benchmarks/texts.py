@@ -1,4 +1,4 @@
-"""The English texts of the crawl, extracted once with tokenmill's own stages, for the benchmarks of filters.
+"""The English texts of the crawl, extracted once with tokenmill's own stages, for the benchmarks of texts.
 
     .venv/bin/python benchmarks/texts.py [--input ../shared/crawl] [--files 13] [--output .bench/crawl_english.parquet]
 
@@ -8,11 +8,14 @@ The table has the columns id, url and text, in the order of the files. It is mad
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -71,6 +74,22 @@ def prepared(source: Path = ROOT.parent / "shared/crawl", files: int | None = No
             pq.write_table(table, part)
             shutil.move(part, output)
     return output
+
+
+def pinned(command: list[str], core: int) -> dict[str, Any]:
+    """What a process on that core prints last, as JSON."""
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: os.sched_setaffinity(0, {core}),
+        env={**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1"},
+    )
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(command)} failed:\n{done.stderr[-3000:]}")
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
 
 
 def main() -> None:

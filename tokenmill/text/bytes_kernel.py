@@ -10,24 +10,15 @@ from tokenmill.text.compiled import inner
 
 SEED = np.uint64(0x9E3779B97F4A7C15)
 _STEP = np.uint64(0xD6E8FEB86659FD93)
-_MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
-_27, _30, _31, _32 = map(np.uint64, (27, 30, 31, 32))
+_32 = np.uint64(32)
 _REPLACEMENT = 0xFFFD
 
 
 @inner
 def step(value: Any, item: Any) -> Any:
-    """A hash after one more item. Hashes that differ stay different when equal items follow."""
+    """A hash after one more item; `hash_kernel.mixed` comes last. What differs stays so when equal items follow."""
     value = (value ^ item) * _STEP
     return value ^ (value >> _32)
-
-
-@inner
-def mixed(value: Any) -> Any:
-    """Every bit of a hash depends on all of them afterwards (finaliser of SplitMix64: Steele, Lea, Flood 2014)."""
-    value = (value ^ (value >> _30)) * _MIX_1
-    value = (value ^ (value >> _27)) * _MIX_2
-    return value ^ (value >> _31)
 
 
 @inner

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tokenmill.core.segment import CHARACTERS
-from tokenmill.text.bytes_kernel import SEED, byte_places, copy, grown, longest_of, mixed, step
+from tokenmill.text.bytes_kernel import SEED, byte_places, copy, grown, longest_of, step
 from tokenmill.text.compiled import entry, inner
+from tokenmill.text.hash_kernel import mixed
 from tokenmill.text.tables import ALNUM, BREAK, PUNCT, SENTENCE_END, SPACE, UPPER
 from tokenmill.text.tokens_kernel import decode, look_up, split_piece, tokens_between
 from tokenmill.text.words_kernel import cut_characters, word_unit

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tokenmill.text.bytes_kernel import SEED, byte_places, copy, grown, longest_of, mixed, step
+from tokenmill.text.bytes_kernel import SEED, byte_places, copy, grown, longest_of, step
 from tokenmill.text.compiled import entry, inner
+from tokenmill.text.hash_kernel import mixed
 from tokenmill.text.tables import ALNUM, BREAK, DICTIONARY, IDEOGRAPH, KATAKANA, MARK, SPACE
 from tokenmill.text.tokens_kernel import decode, look_up
 
