@@ -50,7 +50,7 @@ clean:
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "tokenmill needs Python 3.11 or newer: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,datatrove]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,datatrove,ray,s3,metrics]'
 	touch $@
 
 # The peer pins other versions (trafilatura < 1.12, spaCy), so it has an environment of its own.

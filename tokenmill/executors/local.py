@@ -11,15 +11,14 @@ import json
 import os
 import selectors
 import subprocess
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from tokenmill.core.errors import FatalError, ShardError, TokenmillError
-from tokenmill.core.stage import Resources
-from tokenmill.executors.base import ShardProgress, ShardResult
-from tokenmill.executors.process import Stopwatch, child_command, child_environment, stop_process
+from tokenmill.executors.base import Job, Jobs, ShardEvent, ShardProgress, ShardResult, ShardRetry, ShardStart
+from tokenmill.executors.process import Stopwatch, child_command, child_environment, stop_process, visible_gpus
 from tokenmill.executors.runspec import RunSpec
 from tokenmill.executors.worker import ShardRunner, ShardTask
 
@@ -33,27 +32,34 @@ class InlineExecutor:
     """Everything in this process, without protection: `--workers 0`, for a debugger."""
 
     name = "inline"
+    workers = 1
 
     def __init__(self, spec: RunSpec | None = None) -> None:
         """spec: the run, where it is at hand; it need not be read and checked again."""
         self._spec = spec
 
-    def map(
-        self, task: ShardTask, shards: Sequence[int], resources: Resources
-    ) -> Iterator[ShardResult | ShardProgress]:
-        runner = ShardRunner(task, spec=self._spec)
+    def map(self, jobs: Jobs) -> Iterator[ShardEvent]:
+        runner: ShardRunner | None = None
+        task: ShardTask | None = None
         try:
-            for index in shards:
+            while jobs:
+                job = jobs.popleft()
+                if runner is None or job.task != task:
+                    if runner is not None:
+                        runner.close()
+                    runner, task = ShardRunner(job.task, spec=self._spec), job.task
+                yield ShardStart(job.task.phase, job.index, "this process")
                 try:
-                    manifest = runner.run_shard(index, lambda counts: None)
+                    manifest = runner.run_shard(job.index, lambda counts: None)
                 except FatalError:
                     raise
                 except ShardError as error:
-                    yield ShardResult(index, None, error)
+                    yield ShardResult(job.task.phase, job.index, None, error)
                     continue
-                yield ShardResult(index, manifest)
+                yield ShardResult(job.task.phase, job.index, manifest)
         finally:
-            runner.close()
+            if runner is not None:
+                runner.close()
 
     def close(self) -> None:
         pass
@@ -64,7 +70,10 @@ class _Worker:
     """A worker process and what is known of it."""
 
     process: subprocess.Popen[bytes]
-    shard: int | None = None
+    lane: float
+    """GPUs of the jobs that it does; workers with a model keep to them."""
+    slot: int
+    job: Job | None = None
     silence: Stopwatch = field(default_factory=Stopwatch)
     pending: bytearray = field(default_factory=bytearray)
     task: ShardTask | None = None
@@ -92,24 +101,33 @@ class _Worker:
 
 
 class _Crew:
-    """The worker processes of an executor, which stay from one phase to the next: to start one takes a second."""
+    """The worker processes of an executor, which stay from one phase to the next: to start one takes a second.
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    Jobs that want GPUs have workers of their own, so that a model is loaded once and CPU work goes on beside it.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self._most = workers
         self.workers: list[_Worker] = []
         self._selector = selectors.DefaultSelector()
 
-    def staff(self, waiting: int) -> None:
+    def most(self, lane: float) -> int:
+        """Workers for jobs that want so many GPUs each; at least one, which then runs on what there is."""
+        return max(1, int(visible_gpus() / lane)) if lane else self._most
+
+    def staff(self, lane: float, waiting: int) -> None:
         """Start workers while there is work for more of them."""
-        busy = sum(worker.shard is not None for worker in self.workers)
-        while len(self.workers) < min(self._most, busy + waiting):
+        mine = [worker for worker in self.workers if worker.lane == lane]
+        wanted = min(self.most(lane), sum(worker.job is not None for worker in mine) + waiting)
+        slots = sorted(set(range(wanted)) - {worker.slot for worker in mine})
+        for slot in slots[: max(0, wanted - len(mine))]:
             process = subprocess.Popen(
                 child_command("tokenmill.executors.worker_main", os.getpid()),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                env=child_environment(),
+                env={**child_environment(), **_devices(lane, slot)},
             )
-            worker = _Worker(process)
+            worker = _Worker(process, lane, slot)
             assert process.stdout is not None
             self._selector.register(process.stdout, selectors.EVENT_READ, worker)
             self.workers.append(worker)
@@ -125,6 +143,11 @@ class _Crew:
         stop_process(worker.process)
         self.workers.remove(worker)
 
+    def release_gpus(self) -> None:
+        """End the workers that hold models on GPUs: what follows may want the memory."""
+        for worker in [worker for worker in self.workers if worker.lane]:
+            self.remove(worker)
+
     def dismiss(self, patience: float) -> None:
         """End all workers; with no patience at once, whatever they are doing."""
         for worker in self.workers:
@@ -134,74 +157,124 @@ class _Crew:
         self._selector = selectors.DefaultSelector()
 
 
-class _Phase:
-    """The shards of one phase on their way through the workers."""
+def _devices(lane: float, slot: int) -> dict[str, str]:
+    """Which GPUs the worker in a slot sees: whole ones, or one that several workers share."""
+    if not lane or not visible_gpus():
+        return {}
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = given.split(",") if given else [str(number) for number in range(visible_gpus())]
+    first = int(slot * lane)
+    return {"CUDA_VISIBLE_DEVICES": ",".join(names[first : first + max(1, int(lane))])}
 
-    def __init__(self, crew: _Crew, task: ShardTask, shards: Sequence[int], silence: float) -> None:
+
+class _Queues:
+    """Jobs that wait, by the GPUs that they want and by phase."""
+
+    def __init__(self) -> None:
+        self._lanes: dict[float, dict[ShardTask, deque[Job]]] = {}
+
+    def put(self, job: Job) -> None:
+        lane = self._lanes.setdefault(job.resources.gpus, {})
+        lane.setdefault(job.task, deque()).append(job)
+
+    def waiting(self) -> dict[float, int]:
+        """GPUs wanted -> jobs that wait."""
+        return {gpus: sum(map(len, lane.values())) for gpus, lane in self._lanes.items()}
+
+    def take(self, worker: _Worker) -> Job | None:
+        """The next job for a worker: of the phase for which it has loaded its stages, else of the earliest."""
+        lane = self._lanes.get(worker.lane, {})
+        queues = [lane[worker.task]] if worker.task in lane else []
+        queues += [lane[task] for task in sorted(lane, key=lambda task: task.phase)]
+        return next((queue.popleft() for queue in queues if queue), None)
+
+
+class _Shift:
+    """Jobs on their way through the workers."""
+
+    def __init__(self, crew: _Crew, jobs: Jobs, silence: float) -> None:
         self._crew = crew
-        self._task = task
-        self._queue = deque(shards)
-        self._attempts = dict.fromkeys(shards, 0)
+        self._jobs = jobs
+        self._queues = _Queues()
+        self._attempts: Counter[tuple[int, int]] = Counter()
         self._silence = silence
 
-    def run(self) -> Iterator[ShardResult | ShardProgress]:
-        while self._queue or any(worker.shard is not None for worker in self._crew.workers):
-            self._crew.staff(len(self._queue))
-            self._assign()
+    def run(self) -> Iterator[ShardEvent]:
+        while True:
+            while self._jobs:
+                self._queues.put(self._jobs.popleft())
+            waiting = self._queues.waiting()
+            if not any(waiting.values()) and all(worker.job is None for worker in self._crew.workers):
+                self._crew.release_gpus()
+                return
+            for lane, count in waiting.items():
+                self._crew.staff(lane, count)
+            yield from self._assign()
             for worker in self._crew.heard(0.5):
                 yield from self._hear(worker)
             for worker in list(self._crew.workers):
-                if worker.shard is not None and worker.silence.tick() > self._silence:
+                if worker.job is not None and worker.silence.tick() > self._silence:
                     yield from self._lose(worker, f"silent for {self._silence:.0f} s")
 
-    def _assign(self) -> None:
-        """Give every idle worker a shard."""
+    def _assign(self) -> Iterator[ShardEvent]:
+        """Give every idle worker a job."""
         for worker in self._crew.workers:
-            if worker.shard is None and self._queue:
-                if worker.task is not self._task:
-                    worker.task = self._task
-                    worker.send({"task": self._task.to_json()})
-                worker.shard = self._queue.popleft()
-                worker.silence = Stopwatch()
-                self._attempts[worker.shard] += 1
-                worker.send({"shard": worker.shard})
+            job = self._queues.take(worker) if worker.job is None else None
+            if job is None:
+                continue
+            if worker.task != job.task:
+                worker.task = job.task
+                worker.send({"task": job.task.to_json()})
+            worker.job = job
+            worker.silence = Stopwatch()
+            self._attempts[job.task.phase, job.index] += 1
+            worker.send({"shard": job.index})
+            yield ShardStart(job.task.phase, job.index, f"process {worker.process.pid}")
 
-    def _hear(self, worker: _Worker) -> Iterator[ShardResult | ShardProgress]:
+    def _hear(self, worker: _Worker) -> Iterator[ShardEvent]:
         messages = worker.read()
         if messages is None:
             code = worker.process.wait()
             yield from self._lose(worker, f"the worker ended with code {code}")
             return
         for message in messages:
-            index = message["shard"]
-            if message["kind"] == "progress":
-                yield ShardProgress(index, message["counts"])
-            elif message["kind"] == "result":
-                worker.shard = None
-                yield ShardResult(index, message["manifest"], attempts=self._attempts[index])
-            elif message["kind"] == "error":
-                worker.shard = None
-                error = TokenmillError.from_fields(message)
-                if not isinstance(error, ShardError):
-                    raise error
-                yield from self._retry(index, error)
+            job, kind = worker.job, message["kind"]
+            if job is None or kind not in ("progress", "result", "error"):
+                continue
+            phase = job.task.phase
+            if kind == "progress":
+                yield ShardProgress(phase, job.index, message["counts"])
+                continue
+            worker.job = None
+            if kind == "result":
+                attempts = self._attempts.pop((phase, job.index))
+                yield ShardResult(phase, job.index, message["manifest"], attempts=attempts)
+                continue
+            error = TokenmillError.from_fields(message)
+            if not isinstance(error, ShardError):
+                raise error
+            yield self._retry(job, error)
 
-    def _lose(self, worker: _Worker, why: str) -> Iterator[ShardResult | ShardProgress]:
+    def _lose(self, worker: _Worker, why: str) -> Iterator[ShardEvent]:
         """A worker is gone or stuck: remove it, and try its shard again."""
         self._crew.remove(worker)
-        if worker.shard is not None:
+        if worker.job is not None:
             error = ShardError("a worker process was lost", why=why, fix="look for a killed process or a full memory")
-            yield from self._retry(worker.shard, error)
+            yield self._retry(worker.job, error)
 
-    def _retry(self, index: int, error: TokenmillError) -> Iterator[ShardResult]:
-        if self._attempts[index] < MAX_ATTEMPTS:
-            self._queue.append(index)
-        else:
-            yield ShardResult(index, None, error, self._attempts[index])
+    def _retry(self, job: Job, error: TokenmillError) -> ShardEvent:
+        attempts = self._attempts[job.task.phase, job.index]
+        if attempts >= MAX_ATTEMPTS:
+            return ShardResult(job.task.phase, job.index, None, error, attempts)
+        self._queues.put(job)
+        return ShardRetry(job.task.phase, job.index, error, attempts)
 
 
 class LocalExecutor:
-    """`workers` processes on this machine, each with a child of its own for the fused stages. `close` ends them."""
+    """`workers` processes on this machine, each with a child of its own for the fused stages. `close` ends them.
+
+    Stages that want GPUs have as many further workers as the visible GPUs allow, at least one.
+    """
 
     name = "local"
 
@@ -210,11 +283,9 @@ class LocalExecutor:
         self._silence = silence_seconds
         self._crew = _Crew(workers)
 
-    def map(
-        self, task: ShardTask, shards: Sequence[int], resources: Resources
-    ) -> Iterator[ShardResult | ShardProgress]:
+    def map(self, jobs: Jobs) -> Iterator[ShardEvent]:
         try:
-            yield from _Phase(self._crew, task, shards, self._silence).run()
+            yield from _Shift(self._crew, jobs, self._silence).run()
         except BaseException:
             self._crew.dismiss(0.0)  # an error or a signal: leave at once
             raise

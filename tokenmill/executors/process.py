@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import os
 import signal
 import subprocess
@@ -85,6 +86,18 @@ def _stat_fields(pid: int) -> list[str] | None:
             return stream.read().rpartition(")")[2].split()
     except OSError:
         return None
+
+
+@functools.cache
+def visible_gpus() -> int:
+    """NVIDIA GPUs that this process may use; asks no library, for the coordinator loads none."""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if given is not None:
+        return len([name for name in given.split(",") if name.strip() not in ("", "-1")])
+    try:
+        return len(os.listdir("/proc/driver/nvidia/gpus"))
+    except OSError:
+        return 0
 
 
 def child_command(module: str, *arguments: object) -> list[str]:

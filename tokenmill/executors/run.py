@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,27 +11,20 @@ from tokenmill.core.accounting import StageCount
 from tokenmill.core.errors import ConfigError, TokenmillError
 from tokenmill.core.phases import Phase
 from tokenmill.core.stage import Barrier
-from tokenmill.executors.base import Executor, ShardProgress, ShardResult
+from tokenmill.executors.base import Executor, Job, Jobs, PhaseEnd, PhaseEvent, PhaseStart, ShardResult
 from tokenmill.executors.host import Limits
 from tokenmill.executors.local import InlineExecutor
 from tokenmill.executors.runspec import RunSpec, freeze
 from tokenmill.executors.steps import SUCCESS_JSON, TASKS_JSON, StepWork
 from tokenmill.executors.worker import ShardTask
+from tokenmill.io.filesystem import absolute_location
 from tokenmill.io.runfolder import RunFolder
 
 SMALL_ROWS = 20_000
 """Up to so many documents the steps of a barrier run in the coordinating process (well below a second)."""
 
 
-@dataclass(frozen=True)
-class PhaseStart:
-    """A phase begins with these shards or tasks; some of them were committed before."""
-
-    committed: Mapping[str, Mapping[str, Any]]
-    names: Sequence[str] = ()
-
-
-Observer = Callable[[Phase, PhaseStart | ShardResult | ShardProgress], None]
+Observer = Callable[[Phase, PhaseEvent], None]
 
 
 @dataclass
@@ -68,30 +62,91 @@ def _execute(
     spec: RunSpec, folder: RunFolder, executor: Executor, limits: Limits, observer: Observer | None
 ) -> RunOutcome:
     outcome = RunOutcome(resumed=freeze(folder, spec))
-    for phase in spec.plan.phases:
-        names = _names(folder, spec, phase)
-        committed = settled(folder, phase, names, _expected(spec, phase, names))
-        todo = [i for i, name in enumerate(names) if name not in committed]
-        crew = _crew(folder, spec, phase, executor)
-        task = ShardTask(folder.location, phase.index, inline=crew.name == "inline", limits=limits)
-        manifests = dict(committed)
-        if observer is not None:
-            observer(phase, PhaseStart(committed, names))
-        for event in crew.map(task, todo, phase.resources):
-            if observer is not None:
-                observer(phase, event)
-            if isinstance(event, ShardResult):
-                slug = names[event.index]
-                if event.manifest is not None:
-                    manifests[slug] = event.manifest
-                elif event.error is not None:
-                    outcome.failures[slug] = event.error
-        if not phase.step:
-            _count(outcome, phase, manifests)
+    for phases in stretches(spec.plan.phases):
+        _Stretch(folder, spec, phases, limits, observer or (lambda phase, event: None)).run(executor, outcome)
         if outcome.failures:
-            return outcome
-        _seal(folder, phase, names, manifests)
+            break
     return outcome
+
+
+def stretches(phases: Sequence[Phase]) -> list[list[Phase]]:
+    """Phases that are under way together: those of documents with no barrier between them hand on shard by shard."""
+    found: list[list[Phase]] = []
+    for phase in phases:
+        if found and not phase.step and not phase.applies and not found[-1][-1].step:
+            found[-1].append(phase)
+        else:
+            found.append([phase])
+    return found
+
+
+class _Stretch:
+    """Neighbouring phases without a barrier: filters on CPUs go on while GPUs score what has passed them."""
+
+    def __init__(
+        self, folder: RunFolder, spec: RunSpec, phases: Sequence[Phase], limits: Limits, observer: Observer
+    ) -> None:
+        self._folder = folder
+        self._spec = spec
+        self._phases = {phase.index: phase for phase in phases}
+        self._observe = observer
+        self._limits = limits
+        self._names: dict[int, Sequence[str]] = {}
+        self._manifests: dict[int, dict[str, Mapping[str, Any]]] = {}
+        self._tasks: dict[int, ShardTask] = {}
+
+    def run(self, executor: Executor, outcome: RunOutcome) -> None:
+        """Do what is not committed yet, and seal what is complete. Failures are listed in `outcome`."""
+        jobs: Jobs = deque()
+        for phase in self._phases.values():
+            crew = self._begin(phase, executor)
+        for index in range(len(self._names[phase.index])):
+            self._go_on(index, min(self._phases), jobs)
+        for event in crew.map(jobs):
+            phase = self._phases[event.phase]
+            self._observe(phase, event)
+            if isinstance(event, ShardResult):
+                self._take(phase, event, jobs, outcome)
+        for phase in self._phases.values():
+            if not phase.step:
+                _count(outcome, phase, self._manifests[phase.index])
+
+    def _begin(self, phase: Phase, executor: Executor) -> Executor:
+        names = _names(self._folder, self._spec, phase)
+        committed = settled(self._folder, phase, names, _expected(self._spec, phase, names))
+        crew = _crew(self._folder, self._spec, phase, executor)
+        location = absolute_location(self._folder.location)
+        self._tasks[phase.index] = ShardTask(
+            location, phase.index, inline=crew.name == "inline", limits=self._limits
+        )
+        self._names[phase.index], self._manifests[phase.index] = names, committed
+        self._observe(phase, PhaseStart(dict(committed), names))
+        self._seal_if_complete(phase)
+        return crew
+
+    def _go_on(self, index: int, first: int, jobs: Jobs) -> None:
+        """Put the first phase from `first` on that has not committed this shard in the queue."""
+        for number in range(first, max(self._phases) + 1):
+            phase = self._phases[number]
+            if self._names[number][index] not in self._manifests[number]:
+                jobs.append(Job(self._tasks[number], index, phase.resources))
+                return
+
+    def _take(self, phase: Phase, result: ShardResult, jobs: Jobs, outcome: RunOutcome) -> None:
+        slug = self._names[phase.index][result.index]
+        if result.manifest is None:
+            assert result.error is not None
+            outcome.failures[slug] = result.error
+            return
+        self._manifests[phase.index][slug] = result.manifest
+        self._seal_if_complete(phase)
+        self._go_on(result.index, phase.index + 1, jobs)
+
+    def _seal_if_complete(self, phase: Phase) -> None:
+        names, manifests = self._names[phase.index], self._manifests[phase.index]
+        if len(manifests) == len(names):
+            _seal(self._folder, phase, names, manifests)
+            self._observe(phase, PhaseEnd())
 
 
 def _names(folder: RunFolder, spec: RunSpec, phase: Phase) -> Sequence[str]:
