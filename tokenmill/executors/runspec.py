@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
+import os
 import platform
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -113,6 +116,27 @@ def load_run(folder: RunFolder) -> dict[str, Any]:
     data: dict[str, Any] | None = folder.read_json(RUN_JSON)
     if data is None:
         raise ConfigError(f"{folder.location} holds no run", why="there is no run.json", fix="check the path")
+    return data
+
+
+def load_run_here(folder: RunFolder) -> dict[str, Any]:
+    """`run.json` for a worker that may be on another machine: files of the user's that are not here come from the run.
+
+    A run keeps a copy of every file that defines its stages; the digest of the code is part of the plan.
+    """
+    data = load_run(folder)
+    for entry in data["stages"]:
+        if "file" not in entry or Path(entry["file"]).is_file():
+            continue
+        name = Path(entry["file"]).name
+        code = folder.read_text(f"recipe/{name}")
+        if code is not None:
+            place = Path(tempfile.gettempdir()) / f"tokenmill-recipe-{hashlib.sha256(code.encode()).hexdigest()[:16]}"
+            place.mkdir(exist_ok=True)
+            partial = place / f"{name}.{os.getpid()}"
+            partial.write_text(code, encoding="utf-8")
+            partial.replace(place / name)
+            entry["file"] = str(place / name)
     return data
 
 

@@ -22,7 +22,7 @@ from tokenmill.executors.carried import Carried
 from tokenmill.executors.host import ChildHost, Host, InlineHost, Limits
 from tokenmill.executors.outcomes import clean
 from tokenmill.executors.overlap import OverlapCount
-from tokenmill.executors.runspec import RunSpec, load_run
+from tokenmill.executors.runspec import RunSpec, load_run_here
 from tokenmill.executors.steps import TASKS_JSON, StepWork, run_task
 from tokenmill.io.parquet import WriteParquet
 from tokenmill.io.runfolder import Attempt, RunFolder, disk_error, file_digest, flush_to_disk
@@ -65,7 +65,7 @@ class ShardRunner:
     ) -> None:
         self.alive = alive
         self.folder = RunFolder(task.run)
-        self.spec = spec or RunSpec.from_json(load_run(self.folder))
+        self.spec = spec or RunSpec.from_json(load_run_here(self.folder))
         self.phase = self.spec.plan.phases[task.phase]
         self._task = task
         self._host: Host | None = None
