@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import zlib
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,12 @@ def block_length(number: int) -> int:
 
 def member(data: bytes) -> bytes:
     return gzip.compress(data, 6, mtime=0)
+
+
+def stored(data: bytes) -> bytes:
+    """A gzip member that holds the bytes as they are, as compressors do with what cannot be compressed."""
+    packer = zlib.compressobj(0, zlib.DEFLATED, 31)
+    return packer.compress(data) + packer.flush()
 
 
 def read(data: bytes, name: str = "") -> tuple[list[Record], list[Loss]]:

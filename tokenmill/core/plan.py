@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -88,12 +89,13 @@ def make_plan(pipeline: Pipeline, inputs: Sequence[InputShard], annotation: Anno
     phases = cut(
         tuple(zip(pipeline.labels, pipeline.stages, strict=True)), chain, columns, rules, reread=annotation is None
     )
-    _check_unique([shard.name for shard in inputs])
+    _check_unique(inputs)
     public = _public(pipeline, columns[-1]) if annotation is None else dict(columns[-1])
     schema = published_schema(public)
     if annotation is not None:
         schema = schema.append(pa.field(DOC_ID, INTERNAL[DOC_ID]))  # dropped documents are listed by it
-    ordered = tuple(sorted(inputs, key=lambda shard: shard.name))  # ids of documents follow the names, not the listing
+    # ids of documents follow the names, not the listing
+    ordered = tuple(sorted(inputs, key=lambda shard: (shard.name, shard.part or ())))
     return Plan(pipeline, phases, ordered, digests, schema, inserted, annotation)
 
 
@@ -269,7 +271,7 @@ def canonical_json(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def _check_unique(names: Sequence[str]) -> None:
-    if len(set(names)) != len(names):
-        twice = sorted({name for name in names if names.count(name) > 1})
-        raise ConfigError(f"two inputs are named {twice[0]!r}", fix="give one folder that holds both")
+def _check_unique(inputs: Sequence[InputShard]) -> None:
+    for (name, _), count in Counter((shard.name, shard.part) for shard in inputs).items():
+        if count > 1:
+            raise ConfigError(f"two inputs are named {name!r}", fix="give one folder that holds both")

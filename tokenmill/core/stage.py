@@ -36,12 +36,26 @@ class Resources:
 
 @dataclass(frozen=True)
 class InputShard:
-    """One unit of input: a file. `path` opens it, `name` is its path below the input root."""
+    """One unit of input: a file, or a span of one. `path` opens it, `name` is its path below the input root.
+
+    A span is the records that begin at stored bytes [start, stop). `size` is that of the file, 0 where not known.
+    """
 
     path: str
     name: str
     size: int
     etag: str
+    start: int = 0
+    stop: int | None = None
+    part: tuple[int, int] | None = None
+    """(number from 0, how many) of a span among those of its file; None for a whole file."""
+    exact: bool = False
+    """Whether a record is known to begin at `start`; else the first one behind it is looked for."""
+
+    @property
+    def bytes(self) -> int:
+        """Stored bytes of this unit."""
+        return (self.size if self.stop is None else self.stop) - self.start
 
 
 _REGISTRY: dict[str, type[Stage]] = {}
@@ -135,6 +149,13 @@ class Skips(Protocol):
     ) -> None: ...
 
 
+class Reports(Skips, Protocol):
+    """What a source tells of a shard."""
+
+    def covered(self, first: int, end: int) -> None:
+        """For a span: the stored bytes that were in fact read. Those of neighbours must join."""
+
+
 class Source(Stage):
     """Turns an input shard into batches."""
 
@@ -142,9 +163,11 @@ class Source(Stage):
     """File name endings that the source reads when the input is a folder."""
     offsets_are_bytes: ClassVar[bool] = False
     """Whether the offsets that the source reports are byte positions in the file (and not rows or lines)."""
+    splittable: ClassVar[bool] = False
+    """Whether it reads spans of files, so that one file can keep several workers busy."""
 
     @abstractmethod
-    def read(self, shard: InputShard, skip: Skips) -> Iterator[pa.RecordBatch]:
+    def read(self, shard: InputShard, skip: Reports) -> Iterator[pa.RecordBatch]:
         """Yield batches in file order, and call `skip` once for every record that is left out."""
 
 

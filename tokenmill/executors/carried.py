@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 import pyarrow as pa
@@ -12,6 +12,7 @@ from tokenmill.core.barrier import JOINED
 from tokenmill.core.errors import ShardError
 from tokenmill.core.phases import Phase, data_phases
 from tokenmill.core.schema import DOC_ID, SOURCE_ROWS
+from tokenmill.core.stage import InputShard, Source
 from tokenmill.executors.runspec import RunSpec
 from tokenmill.executors.steps import SUCCESS_JSON
 from tokenmill.io.filesystem import open_binary
@@ -21,9 +22,11 @@ from tokenmill.io.runfolder import RunFolder
 class Carried:
     """What a phase gets from the one before it. Made once per worker: the seal of a barrier lists all shards."""
 
-    def __init__(self, folder: RunFolder, spec: RunSpec, phase: Phase) -> None:
+    def __init__(self, folder: RunFolder, spec: RunSpec, phase: Phase, inputs: Sequence[InputShard]) -> None:
+        """inputs: the shards as the source is to read them, should it read them again."""
         self._folder = folder
         self._spec = spec
+        self._inputs = inputs
         self._phase = phase
         self._before = data_phases(spec.plan.phases[: phase.index])[-1]
 
@@ -36,7 +39,7 @@ class Carried:
             return
         table = self._table(slug, [DOC_ID, *barrier.table])
         if self._phase.reread:
-            yield from _again(self._spec, index, table, slug)
+            yield from _again(self._spec.plan.source, self._inputs[index], table, slug)
             return
         hidden = set(barrier.prepares())
         columns = [name for name in self._before.columns if name not in hidden]
@@ -78,12 +81,12 @@ def _kept(folder: RunFolder, before: Phase, slug: str, columns: list[str] | None
         yield from pq.ParquetFile(stream).iter_batches(batch_size=SOURCE_ROWS, columns=columns)
 
 
-def _again(spec: RunSpec, index: int, table: pa.Table, slug: str) -> Iterator[pa.RecordBatch]:
+def _again(source: Source, shard: InputShard, table: pa.Table, slug: str) -> Iterator[pa.RecordBatch]:
     """Documents from the source, those that were kept before: the table lists them in the source's order."""
     wanted = table.column(DOC_ID).to_pylist()
     seen: set[str] = set()
     row = 0
-    for batch in spec.plan.source.read(spec.plan.inputs[index], _no_skip):
+    for batch in source.read(shard, _NoReports()):
         picks: list[int] = []
         for position, doc_id in enumerate(batch.column(DOC_ID).to_pylist()):
             if doc_id in seen:
@@ -103,8 +106,16 @@ def _again(spec: RunSpec, index: int, table: pa.Table, slug: str) -> Iterator[pa
         raise _mismatch(slug, f"the source gave {row} of {len(wanted)} documents again")
 
 
-def _no_skip(reason: str, *, id: str = "", url: str = "", offset: int = -1, length: int = -1, detail: str = "") -> None:
+class _NoReports:
     """What the source leaves out was counted in the first reading."""
+
+    def __call__(
+        self, reason: str, *, id: str = "", url: str = "", offset: int = -1, length: int = -1, detail: str = ""
+    ) -> None:
+        pass
+
+    def covered(self, first: int, end: int) -> None:
+        pass
 
 
 def read_rows(file: pq.ParquetFile, start: int, rows: int, columns: list[str]) -> pa.Table:

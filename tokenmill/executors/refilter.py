@@ -126,7 +126,10 @@ def _inputs(folder: RunFolder, data: Mapping[str, Any]) -> list[InputShard]:
                 fix="run the same command again to finish it",
             )
         (file,) = (file for file in manifest["files"] if file["kind"] == "data")
-        found.append(InputShard(folder.path(file["path"]), shard["name"], file["bytes"], file["sha256"][:32]))
+        part = tuple(shard["part"]) if "part" in shard else None
+        found.append(
+            InputShard(folder.path(file["path"]), shard["name"], file["bytes"], file["sha256"][:32], part=part)
+        )
     return found
 
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tokenmill.core.accounting import StageCount
-from tokenmill.core.errors import ConfigError, TokenmillError
+from tokenmill.core.errors import ConfigError, FatalError, TokenmillError
 from tokenmill.core.phases import Phase
 from tokenmill.core.stage import Barrier
-from tokenmill.executors.base import Executor, Job, Jobs, PhaseEnd, PhaseEvent, PhaseStart, ShardResult
+from tokenmill.executors.base import Executor, Job, Jobs, Notice, PhaseEnd, PhaseEvent, PhaseStart, ShardResult
 from tokenmill.executors.host import Limits
 from tokenmill.executors.local import InlineExecutor
-from tokenmill.executors.runspec import RunSpec, freeze
+from tokenmill.executors.runspec import RunSpec, freeze, input_entry
+from tokenmill.executors.spans import misplaced, move
 from tokenmill.executors.steps import SUCCESS_JSON, TASKS_JSON, StepWork
 from tokenmill.executors.worker import ShardTask
 from tokenmill.io.filesystem import absolute_location
@@ -49,13 +50,23 @@ def execute(
     """Run everything that has not been committed yet. Failed shards are listed in the outcome.
 
     ConfigError when the folder holds another run, or one that is under way; FatalError when nothing more can be
-    written.
+    read or written.
     """
-    with folder.locked():
-        try:
-            return _execute(spec, folder, executor, limits or Limits(), observer)
-        finally:
-            executor.close()
+    try:
+        with folder.locked():
+            try:
+                return _execute(spec, folder, executor, limits or Limits(), observer)
+            finally:
+                executor.close()
+    except BrokenPipeError:
+        raise  # an observer's output, not a file of the run
+    except OSError as error:
+        # shards have errors of their own; this process reads, lists and removes files of the run as well
+        raise FatalError(
+            f"cannot read or write {error.filename or folder.location}",
+            why=str(error),
+            fix="look at the disk, then run the same command: it resumes",
+        ) from error
 
 
 def _execute(
@@ -94,6 +105,7 @@ class _Stretch:
         self._names: dict[int, Sequence[str]] = {}
         self._manifests: dict[int, dict[str, Mapping[str, Any]]] = {}
         self._tasks: dict[int, ShardTask] = {}
+        self._split = any(shard.part is not None for shard in spec.plan.inputs)
 
     def run(self, executor: Executor, outcome: RunOutcome) -> None:
         """Do what is not committed yet, and seal what is complete. Failures are listed in `outcome`."""
@@ -102,11 +114,14 @@ class _Stretch:
             crew = self._begin(phase, executor)
         for index in range(len(self._names[phase.index])):
             self._go_on(index, min(self._phases), jobs)
-        for event in crew.map(jobs):
-            phase = self._phases[event.phase]
-            self._observe(phase, event)
-            if isinstance(event, ShardResult):
-                self._take(phase, event, jobs, outcome)
+        while True:
+            for event in crew.map(jobs):
+                phase = self._phases[event.phase]
+                self._observe(phase, event)
+                if isinstance(event, ShardResult):
+                    self._take(phase, event, jobs, outcome)
+            if outcome.failures or not self._move_spans(jobs):
+                break
         for phase in self._phases.values():
             if not phase.step:
                 _count(outcome, phase, self._manifests[phase.index])
@@ -116,9 +131,7 @@ class _Stretch:
         committed = settled(self._folder, phase, names, _expected(self._spec, phase, names))
         crew = _crew(self._folder, self._spec, phase, executor)
         location = absolute_location(self._folder.location)
-        self._tasks[phase.index] = ShardTask(
-            location, phase.index, inline=crew.name == "inline", limits=self._limits
-        )
+        self._tasks[phase.index] = ShardTask(location, phase.index, inline=crew.name == "inline", limits=self._limits)
         self._names[phase.index], self._manifests[phase.index] = names, committed
         self._observe(phase, PhaseStart(dict(committed), names))
         self._seal_if_complete(phase)
@@ -142,11 +155,32 @@ class _Stretch:
         self._seal_if_complete(phase)
         self._go_on(result.index, phase.index + 1, jobs)
 
-    def _seal_if_complete(self, phase: Phase) -> None:
+    def _seal_if_complete(self, phase: Phase, *, checked: bool = False) -> None:
+        """checked: spans are known to join; while they are not, what was made from them is not complete."""
         names, manifests = self._names[phase.index], self._manifests[phase.index]
-        if len(manifests) == len(names):
+        if len(manifests) == len(names) and (checked or not (self._split and 0 in self._phases)):
             _seal(self._folder, phase, names, manifests)
             self._observe(phase, PhaseEnd())
+
+    def _move_spans(self, jobs: Jobs) -> bool:
+        """Put spans that do not join the one before them in the queue again; False where all do."""
+        first = self._phases.get(0)
+        if first is None or not self._split:
+            return False
+        starts = misplaced(self._spec, self._manifests[0])
+        if not starts:
+            for phase in self._phases.values():
+                self._seal_if_complete(phase, checked=True)
+            return False
+        text = f"{len(starts)} spans began inside a record; they are read again"
+        self._observe(first, Notice(0, text, {"spans": sorted(starts)}))
+        move(self._folder, self._spec, list(self._phases.values()), starts, self._manifests)
+        for number, task in self._tasks.items():
+            self._tasks[number] = replace(task, revision=task.revision + 1)
+        for index, slug in enumerate(self._names[0]):
+            if slug in starts:
+                self._go_on(index, 0, jobs)
+        return True
 
 
 def _names(folder: RunFolder, spec: RunSpec, phase: Phase) -> Sequence[str]:
@@ -164,7 +198,7 @@ def _expected(spec: RunSpec, phase: Phase, names: Sequence[str]) -> list[dict[st
     """What the manifests must say that their shards or tasks were made from."""
     if phase.step:
         return [{"name": name, "size": 0, "etag": ""} for name in names]
-    return [{"name": shard.name, "size": shard.size, "etag": shard.etag} for shard in spec.plan.inputs]
+    return [input_entry(shard) for shard in spec.plan.inputs]
 
 
 def _crew(folder: RunFolder, spec: RunSpec, phase: Phase, executor: Executor) -> Executor:

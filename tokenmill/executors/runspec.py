@@ -7,8 +7,9 @@ import importlib.metadata
 import os
 import platform
 import tempfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ class Options:
     """Share of dropped documents whose text is kept in `dropped/`, chosen by a hash of the document id."""
     seed: int = 0
     """Seed of that choice."""
+    split_bytes: int = 0
+    """Files of archives that are larger are read in spans of at most this; 0: every file is one shard."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class RunSpec:
 
     @classmethod
     def of(cls, plan: Plan, options: Options, input_location: str) -> RunSpec:
-        return cls(plan, options, input_location, tuple(slugs([shard.name for shard in plan.inputs])))
+        return cls(plan, options, input_location, _outputs(plan.inputs))
 
     def to_json(self) -> dict[str, Any]:
         plan = self.plan
@@ -65,11 +68,11 @@ class RunSpec:
                 for p in plan.phases
             ],
             "columns": {field.name: str(field.type) for field in plan.schema},
-            "options": {"sample_dropped": self.options.sample_dropped, "seed": self.options.seed},
+            "options": {name: value for name, value in asdict(self.options).items() if name != "split_bytes" or value},
             "input": {
                 "location": absolute_location(self.input_location),
                 "shards": [
-                    {"name": s.name, "path": s.path, "size": s.size, "etag": s.etag, "output": slug}
+                    {**input_entry(s), "path": s.path, "output": slug}
                     for s, slug in zip(plan.inputs, self.slugs, strict=True)
                 ],
             },
@@ -89,12 +92,41 @@ class RunSpec:
         return cls.of(plan, Options(**data["options"]), data["input"]["location"])
 
 
+def input_entry(shard: InputShard) -> dict[str, Any]:
+    """What identifies an input in `run.json` and manifests, as plain values."""
+    entry = {"name": shard.name, "size": shard.size, "etag": shard.etag}
+    if shard.part is not None:
+        entry |= {"start": shard.start, "stop": shard.stop, "part": list(shard.part)}
+    return entry
+
+
+def shard_from_entry(entry: Mapping[str, Any]) -> InputShard:
+    """The input that `input_entry` described; `path` is in the entry too."""
+    whole = InputShard(entry["path"], entry["name"], entry["size"], entry["etag"])
+    if "part" not in entry:
+        return whole
+    return replace(whole, start=entry["start"], stop=entry["stop"], part=tuple(entry["part"]))
+
+
+def _outputs(inputs: Sequence[InputShard]) -> tuple[str, ...]:
+    """The name of each input's outputs: that of its file, and its number where that is split."""
+    names = list(dict.fromkeys(shard.name for shard in inputs))
+    of_file = dict(zip(names, slugs(names), strict=True))
+    found = []
+    for shard in inputs:
+        part = "" if shard.part is None else ".{:05d}-of-{:05d}".format(*shard.part)
+        found.append(of_file[shard.name] + part)
+    if len(set(found)) != len(found):
+        raise ConfigError("a file is named as a part of another one", fix="rename it, or choose another --split")
+    return tuple(found)
+
+
 def _plan_of(data: Mapping[str, Any]) -> Plan:
     if data["mode"] == "refilter":
         from tokenmill.executors.refilter import rebuild
 
         return rebuild(data)
-    inputs = [InputShard(s["path"], s["name"], s["size"], s["etag"]) for s in data["input"]["shards"]]
+    inputs = [shard_from_entry(entry) for entry in data["input"]["shards"]]
     annotation = Annotation(tuple(data["enforce"])) if data["mode"] == "annotate" else None
     plan = make_plan(Pipeline.from_json(data), inputs, annotation)
     return replace(plan, inserted=tuple(data["inserted"]))
@@ -197,11 +229,14 @@ def _differences(present: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[
 
 def input_differences(present: Sequence[Mapping[str, Any]], wanted: Sequence[Mapping[str, Any]]) -> list[str]:
     """How two lists of input shards differ, in words."""
-    before = {shard["name"]: shard for shard in present}
-    after = {shard["name"]: shard for shard in wanted}
-    found = [f"input {name} is new" for name in after.keys() - before.keys()]
-    found += [f"input {name} is gone" for name in before.keys() - after.keys()]
-    for name in before.keys() & after.keys():
-        if any(before[name][key] != after[name][key] for key in ("path", "size", "etag")):
-            found.append(f"input {name} has changed")
+    parts = [Counter(shard["name"] for shard in shards) for shards in (present, wanted)]
+    if parts[0] != parts[1] and parts[0].keys() == parts[1].keys():
+        return [f"inputs are split into {len(present)} spans there, {len(wanted)} here (--split)"]
+    before = {(shard["name"], *shard.get("part", ())): shard for shard in present}
+    after = {(shard["name"], *shard.get("part", ())): shard for shard in wanted}
+    found = [f"input {key[0]} is new" for key in after.keys() - before.keys()]
+    found += [f"input {key[0]} is gone" for key in before.keys() - after.keys()]
+    for key in before.keys() & after.keys():
+        if any(before[key].get(field) != after[key].get(field) for field in ("path", "size", "etag", "start", "stop")):
+            found.append(f"input {key[0]} has changed")
     return found

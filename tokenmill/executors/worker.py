@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
@@ -22,7 +22,8 @@ from tokenmill.executors.carried import Carried
 from tokenmill.executors.host import ChildHost, Host, InlineHost, Limits
 from tokenmill.executors.outcomes import clean
 from tokenmill.executors.overlap import OverlapCount
-from tokenmill.executors.runspec import RunSpec, load_run_here
+from tokenmill.executors.runspec import RunSpec, input_entry, load_run_here
+from tokenmill.executors.spans import corrected
 from tokenmill.executors.steps import TASKS_JSON, StepWork, run_task
 from tokenmill.io.parquet import WriteParquet
 from tokenmill.io.runfolder import Attempt, RunFolder, disk_error, file_digest, flush_to_disk
@@ -48,6 +49,8 @@ class ShardTask:
     phase: int
     inline: bool = False
     limits: Limits = field(default_factory=Limits)
+    revision: int = 0
+    """Raised when spans were found to begin elsewhere: what workers have read of the run is then out of date."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -72,6 +75,12 @@ class ShardRunner:
 
     def run_shard(self, index: int, progress: Progress) -> dict[str, Any]:
         """The manifest of a shard: the committed one, or that of a new attempt. Idempotent."""
+        try:
+            return self._run_shard(index, progress)
+        except OSError as error:  # of manifests and of publishing; a nearer place knows its path better
+            raise disk_error(error, str(error.filename or self.folder.location)) from error
+
+    def _run_shard(self, index: int, progress: Progress) -> dict[str, Any]:
         slug = self._tasks[index] if self.phase.step else self.spec.slugs[index]
         committed = self.folder.manifest(self.phase.directory, slug)
         if committed is not None and self.folder.settle(self.phase.directory, slug, committed):
@@ -91,9 +100,14 @@ class ShardRunner:
         return self.folder.commit(self.phase.directory, attempt, manifest)
 
     @cached_property
+    def inputs(self) -> Sequence[InputShard]:
+        """The input shards, spans with the beginnings that were found by reading the spans before them."""
+        return corrected(self.folder, self.spec)
+
+    @cached_property
     def carried(self) -> Carried:
         """What this phase gets from the one before it."""
-        return Carried(self.folder, self.spec, self.phase)
+        return Carried(self.folder, self.spec, self.phase, self.inputs)
 
     @cached_property
     def _work(self) -> StepWork:
@@ -129,6 +143,19 @@ class ShardRunner:
             self._host = None
 
 
+class _Reports:
+    """What the source of a shard tells its attempt."""
+
+    def __init__(self, attempt: _Attempt) -> None:
+        self._attempt = attempt
+
+    def __call__(self, reason: str, **about: Any) -> None:
+        self._attempt.skip(reason, **about)
+
+    def covered(self, first: int, end: int) -> None:
+        self._attempt.cover(first, end)
+
+
 class _Attempt:
     """One attempt at one shard."""
 
@@ -137,7 +164,7 @@ class _Attempt:
         self._index = index
         self._plan = runner.spec.plan
         self._phase: Phase = runner.phase
-        self._shard: InputShard = self._plan.inputs[index]
+        self._shard: InputShard = runner.inputs[index]
         self._slug = runner.spec.slugs[index]
         self._attempt = attempt
         self._progress = progress
@@ -146,6 +173,7 @@ class _Attempt:
         self._writers: dict[str, ShardWriter] = {}
         self._rows: Counter[str] = Counter()
         self._skipped: list[dict[str, Any]] = []
+        self._covered: tuple[int, int] | None = None
         first = self._phase.source
         self._source = StageCount(self._phase.labels[0] if first else "read_phase")
         self._counts = [StageCount(name) for name in self._phase.counted]
@@ -154,7 +182,7 @@ class _Attempt:
 
     def run(self) -> dict[str, Any]:
         """Read, run, write, verify; returns the manifest, not yet committed."""
-        self._source.bytes_in = self._shard.size
+        self._source.bytes_in = self._shard.bytes
         if self._last:
             self._writer("data", self._plan.schema)
         for batch in self._timed_batches():
@@ -171,7 +199,8 @@ class _Attempt:
             "format": 1,
             "tokenmill": __version__,
             "fingerprint": self._phase.fingerprint,
-            "input": {"name": self._shard.name, "size": self._shard.size, "etag": self._shard.etag},
+            "input": input_entry(self._plan.inputs[self._index]),
+            **({"covered": list(self._covered)} if self._covered is not None else {}),
             "stages": [count.to_json() for count in counts],
             "files": [self._verified(kind) for kind in self._writers],
             **overlap,
@@ -199,11 +228,15 @@ class _Attempt:
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
         if self._phase.source is not None:
-            yield from self._phase.source.read(self._shard, self._skip)
+            yield from self._phase.source.read(self._shard, _Reports(self))
             return
         yield from self._runner.carried.batches(self._index)
 
-    def _skip(
+    def cover(self, first: int, end: int) -> None:
+        """The stored bytes of a span that were in fact read."""
+        self._covered = (first, end)
+
+    def skip(
         self, reason: str, *, id: str = "", url: str = "", offset: int = -1, length: int = -1, detail: str = ""
     ) -> None:
         self._source.into += 1

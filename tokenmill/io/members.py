@@ -167,29 +167,43 @@ class Segments:
     found after damage is a member and not two bytes that look like one.
     """
 
-    def __init__(self, stored: StoredFile, codec: Codec | None, begins_record: Callable[[bytes], bool]) -> None:
+    def __init__(
+        self,
+        stored: StoredFile,
+        codec: Codec | None,
+        begins_record: Callable[[bytes], bool],
+        start: int = 0,
+        exact: bool = True,
+    ) -> None:
+        """start: where to begin; not exact: at the first member behind it that begins with a record."""
         self._stored = stored
         self._codec = codec
         self._begins_record = begins_record
         self._last: Segment | None = None
-        self._resume: tuple[int, int | None] = (-1, None)
+        self._begun = False
+        self._exact = exact
+        self.position = start
+        """Where the next segment is looked for; at the end, the end of the file."""
 
     def next(self) -> Segment | Loss | None:
         """The next segment, a loss, or None at the end of the file."""
         last, self._last = self._last, None
         if self._codec is None:
-            if last is not None or self._resume[0] == 0:
+            if self._begun:
+                self.position = self.position if last is None else last.offset + last.size
                 return None
-            self._resume = (0, None)
-            self._last = PlainSegment(self._stored, 0)
+            self._begun = True
+            self._last = PlainSegment(self._stored, self.position)
             return self._last
-        position = 0 if self._resume[0] < 0 else self._resume[0]
+        if not self._begun and not self._exact:
+            found = self._find_member(self.position)
+            self.position = self._end_of_file(self.position) if found is None else found
+        self._begun = True
         if last is not None:
             if last.state == "corrupt":
                 return self._pass_over(last.offset, last.error)
-            position = last.offset + last.size
-        position = self._after_padding(position)
-        self._resume = (position, None)
+            self.position = last.offset + last.size
+        position = self.position = self._after_padding(self.position)
         head = self._stored.piece(position, MIN_PIECE)
         if not head:
             return None
@@ -201,11 +215,11 @@ class Segments:
     def _pass_over(self, start: int, why: str) -> Loss:
         found = self._find_member(start + 1)
         if found is not None:
-            self._resume = (found, None)
+            self.position = found
             passed = found - start
             return Loss("corrupt_member", start, passed, f"{passed} bytes passed over; {why}")
         end = self._end_of_file(start)
-        self._resume = (end, None)
+        self.position = end
         return Loss("unreadable_tail", start, end - start, f"{end - start} bytes to the end of the file; {why}")
 
     def _cut_or_corrupt(self, segment: Segment) -> State:

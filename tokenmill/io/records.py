@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import BinaryIO
@@ -62,8 +62,28 @@ class Record:
         return len(self.block) == self.size
 
 
-def iter_records(source: str | BinaryIO, *, name: str = "", max_block: int = MAX_BLOCK) -> Iterator[Record | Loss]:
-    """All records of a file in order, with a `Loss` wherever stored bytes gave none.
+@dataclass(frozen=True)
+class Span:
+    """Records that begin at stored bytes [start, stop) of a file; stop None: all that follow.
+
+    exact: a record begins at `start`; else the first one behind it is looked for. What is found so in the middle of a
+    file could be a record inside a page (an archive that was archived), so `covered` is told what was read: where it
+    does not join the end of the span before, `start` was wrong.
+    """
+
+    start: int = 0
+    stop: int | None = None
+    exact: bool = True
+    covered: Callable[[int, int], None] = lambda first, end: None
+
+
+WHOLE = Span()
+
+
+def iter_records(
+    source: str | BinaryIO, *, name: str = "", max_block: int = MAX_BLOCK, span: Span = WHOLE
+) -> Iterator[Record | Loss]:
+    """All records of a file (or of a span of it) in order, with a `Loss` wherever stored bytes gave none.
 
     source: a path or URL, or an open file at its beginning. name: its name where `source` is open; it counts
     only when the first bytes say nothing about the compression. max_block: longer blocks are given with
@@ -72,9 +92,9 @@ def iter_records(source: str | BinaryIO, *, name: str = "", max_block: int = MAX
     """
     if isinstance(source, str):
         with open_binary(source) as file:
-            yield from _Reader(file, name or source, max_block).read()
+            yield from _Reader(file, name or source, max_block, span).read()
     else:
-        yield from _Reader(source, name, max_block).read()
+        yield from _Reader(source, name, max_block, span).read()
 
 
 def _begins_any(data: bytes) -> bool:
@@ -84,22 +104,38 @@ def _begins_any(data: bytes) -> bool:
 class _Reader:
     """State of reading one file."""
 
-    def __init__(self, file: BinaryIO, name: str, max_block: int) -> None:
+    def __init__(self, file: BinaryIO, name: str, max_block: int, span: Span) -> None:
         stored = StoredFile(file)
         codec = sniff(name, lambda size: stored.exactly(0, size), _begins_any)
-        self._window = Window(Segments(stored, codec, _begins_any), _begins_any)
         self._dialect: Dialect = WARC
         self._dialect_known = False
+        if span.start and ARC.begins(stored.exactly(0, MAX_HEAD)):
+            self._dialect, self._dialect_known = ARC, True
+        segments = Segments(stored, codec, _begins_any, span.start, span.exact)
+        self._window = Window(segments, _begins_any, None if codec is None else span.stop)
+        self._span = span
+        self._first: int | None = None
         self._max_block = max(max_block, MAX_HTTP_HEAD)
 
     def read(self) -> Iterator[Record | Loss]:
-        """All records and losses."""
+        """All records and losses, and a word on what was covered."""
+        yield from self._read()
+        end = self._window.end
+        assert end is not None
+        self._span.covered(end if self._first is None else self._first, end)
+
+    def _read(self) -> Iterator[Record | Loss]:
         while entered := self._window.enter_next():
             if isinstance(entered, Loss):
+                self._first = entered.offset if self._first is None else self._first
                 yield entered
                 continue
+            if self._begin_segment():
+                return
             first = True
             while self._window.skip_blank():
+                if self._behind_stop():
+                    return
                 item = self._next(first)
                 first = False
                 if item is not None and not (self._window.corrupt and isinstance(item, Loss)):
@@ -111,6 +147,26 @@ class _Reader:
             if first and segment is not None and segment.state == "cut":
                 detail = f"{segment.size} bytes to the end of the file; {segment.error}"
                 yield Loss("unreadable_tail", segment.offset, segment.size, detail)
+
+    def _begin_segment(self) -> bool:
+        """Note where the reading begins; True when that is behind the end already."""
+        window, segment = self._window, self._window.segment
+        assert segment is not None
+        if self._first is None and segment.whole_file and not self._span.exact:
+            self._pass_over(None)
+        if self._first is None:
+            if segment.whole_file and self._span.start:
+                window.skip_blank()
+            self._first = segment.offset + (window.inner if segment.whole_file else 0)
+        return self._behind_stop()
+
+    def _behind_stop(self) -> bool:
+        """Whether the next record of a plain file begins behind the span."""
+        window, segment, stop = self._window, self._window.segment, self._span.stop
+        if segment is None or not segment.whole_file or stop is None or segment.offset + window.inner < stop:
+            return False
+        window.end = segment.offset + window.inner
+        return True
 
     def _next(self, first: bool) -> Record | Loss | None:
         window = self._window

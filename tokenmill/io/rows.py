@@ -10,9 +10,9 @@ import pyarrow as pa
 
 from tokenmill.core.errors import ShardError
 from tokenmill.core.schema import DOC_ID, SOURCE_BYTES, SOURCE_ROWS
-from tokenmill.core.stage import InputShard, Skips
+from tokenmill.core.stage import InputShard, Reports, Skips
 from tokenmill.io.members import Loss
-from tokenmill.io.records import Record, iter_records
+from tokenmill.io.records import WHOLE, Record, Span, iter_records
 
 COMMON: dict[str, pa.DataType] = {
     DOC_ID: pa.string(),
@@ -71,10 +71,16 @@ def skip_record(skip: Skips, reason: str, record: Record, detail: str = "") -> N
     )
 
 
-def records_of(shard: InputShard, skip: Skips, max_block: int) -> Iterator[Record]:
+def _span_of(shard: InputShard, skip: Reports) -> Span:
+    if shard.part is None:
+        return WHOLE
+    return Span(shard.start, shard.stop, shard.exact or shard.start == 0, skip.covered)
+
+
+def records_of(shard: InputShard, skip: Reports, max_block: int) -> Iterator[Record]:
     """The records of a shard; losses are reported. ShardError when the storage fails."""
     try:
-        for item in iter_records(shard.path, name=shard.name, max_block=max_block):
+        for item in iter_records(shard.path, name=shard.name, max_block=max_block, span=_span_of(shard, skip)):
             if isinstance(item, Loss):
                 skip(item.reason, offset=item.offset, length=item.length, detail=item.detail)
             else:

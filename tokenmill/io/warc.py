@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from tokenmill.core.errors import ConfigError
-from tokenmill.core.stage import InputShard, Skips, Source
+from tokenmill.core.stage import InputShard, Reports, Source
 from tokenmill.io.http import MAX_HEAD, HttpHead, media_type
 from tokenmill.io.records import Record
 from tokenmill.io.rows import COMMON, batches, common_values, dump_of, records_of, skip_record
@@ -36,6 +36,7 @@ class ReadWarc(Source):
         ".arc.gz",
     )
     offsets_are_bytes: ClassVar[bool] = True
+    splittable: ClassVar[bool] = True
     adds: ClassVar[Mapping[str, pa.DataType]] = {
         **COMMON,
         "payload": pa.binary(),
@@ -65,11 +66,11 @@ class ReadWarc(Source):
                 fix="raise max_read_bytes, or lower max_payload_bytes",
             )
 
-    def read(self, shard: InputShard, skip: Skips) -> Iterator[pa.RecordBatch]:
+    def read(self, shard: InputShard, skip: Reports) -> Iterator[pa.RecordBatch]:
         """Batches of at most 128 documents or 8 MiB. ShardError when the storage fails."""
         yield from batches(self._rows(shard, skip), self.adds)
 
-    def _rows(self, shard: InputShard, skip: Skips) -> Iterator[tuple[dict[str, Any], int]]:
+    def _rows(self, shard: InputShard, skip: Reports) -> Iterator[tuple[dict[str, Any], int]]:
         dump = dump_of(shard.path) if self.dump is None else self.dump
         max_block = min(self.max_read_bytes, self.max_payload_bytes + MAX_HEAD)
         for record in records_of(shard, skip, max_block):

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from tokenmill.core.errors import ConfigError
-from tokenmill.core.stage import InputShard, Skips, Source
+from tokenmill.core.stage import InputShard, Reports, Source
 from tokenmill.io.http import media_type
 from tokenmill.io.rows import COMMON, batches, common_values, dump_of, records_of, skip_record
 
@@ -22,6 +22,7 @@ class ReadWet(Source):
 
     suffixes: ClassVar[tuple[str, ...]] = (".wet", ".wet.gz", ".wet.zst", ".wet.lz4")
     offsets_are_bytes: ClassVar[bool] = True
+    splittable: ClassVar[bool] = True
     adds: ClassVar[Mapping[str, pa.DataType]] = {**COMMON, "text": pa.string()}
 
     dump: str | None = None
@@ -34,11 +35,11 @@ class ReadWet(Source):
         if self.max_text_bytes <= 0:
             raise ConfigError(f"max_text_bytes={self.max_text_bytes} is not positive", where="stage read_wet")
 
-    def read(self, shard: InputShard, skip: Skips) -> Iterator[pa.RecordBatch]:
+    def read(self, shard: InputShard, skip: Reports) -> Iterator[pa.RecordBatch]:
         """Batches of at most 128 documents or 8 MiB. ShardError when the storage fails."""
         yield from batches(self._rows(shard, skip), self.adds)
 
-    def _rows(self, shard: InputShard, skip: Skips) -> Iterator[tuple[dict[str, Any], int]]:
+    def _rows(self, shard: InputShard, skip: Reports) -> Iterator[tuple[dict[str, Any], int]]:
         dump = dump_of(shard.path) if self.dump is None else self.dump
         for record in records_of(shard, skip, self.max_text_bytes):
             content_type = media_type(record.headers.get("content-type", ""))

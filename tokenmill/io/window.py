@@ -18,8 +18,12 @@ _BLANK = b"\r\n\0"
 class Window:
     """`data[pos:]` are the bytes ahead in `segment`. `fill` and `skip_blank` may replace `data` and `pos`."""
 
-    def __init__(self, segments: Segments, begins_record: Callable[[bytes], bool]) -> None:
+    def __init__(self, segments: Segments, begins_record: Callable[[bytes], bool], stop: int | None = None) -> None:
+        """stop: no segment that begins there or later is entered, except by a record that goes on in it."""
         self._segments = segments
+        self._stop = stop
+        self.end: int | None = None
+        """Where the reading ended: the offset of what was not entered, or the end of the file."""
         self._begins_record = begins_record
         self._ahead: tuple[Segment, bytes] | Loss | None = None
         self._shift = 0
@@ -45,16 +49,17 @@ class Window:
         """Go to the next segment: True, a loss that lies before it, or False at the end of the file."""
         self.data, self.pos, self._shift = b"", 0, 0
         ahead, self._ahead = self._ahead, None
-        if isinstance(ahead, Loss):
-            return ahead
-        if ahead is not None:
-            self.segment, self.data = ahead
-            return True
-        found = self._segments.next()
+        found, data = ahead if isinstance(ahead, tuple) else (ahead, b"")
+        if found is None:
+            found = self._segments.next()
+        if found is None or (self._stop is not None and found.offset >= self._stop):
+            self.end = self._segments.position if found is None else found.offset
+            self.segment = None
+            return False
         if isinstance(found, Loss):
             return found
-        self.segment = found
-        return found is not None
+        self.segment, self.data = found, data
+        return True
 
     def fill(self, size: int, across: bool = False) -> int:
         """Try to have `size` bytes ahead; how many there are. `across`: go on into a member that

@@ -38,12 +38,20 @@ class Documents:
     def __init__(self, folder: RunFolder, run: Mapping[str, Any]) -> None:
         self._folder = folder
         self._phases = [phase["directory"] for phase in run["phases"] if not phase.get("step")]
-        self._slugs = {shard["name"]: shard["output"] for shard in run["input"]["shards"]}
+        self._slugs: dict[str, list[tuple[int, str]]] = {}
+        for shard in run["input"]["shards"]:
+            self._slugs.setdefault(shard["name"], []).append((shard.get("start", 0), shard["output"]))
         self._files: dict[str, list[Stored]] = {}
 
     def shard_of(self, doc_id: str) -> str | None:
         """The shard (its name in the outputs) that a `doc_id` names: `<file_path>#<place>`."""
-        return self._slugs.get(doc_id.rpartition("#")[0])
+        name, _, place = doc_id.rpartition("#")
+        spans = sorted(self._slugs.get(name, []))
+        if len(spans) < 2:
+            return spans[0][1] if spans else None
+        offset = place.partition("+")[0]
+        behind = [output for start, output in spans if offset.isdecimal() and start <= int(offset)]
+        return behind[-1] if behind else None
 
     def stored(self, slug: str) -> list[Stored]:
         """All files that have documents of a shard."""

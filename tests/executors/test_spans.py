@@ -1,0 +1,124 @@
+"""Runs over files that are cut into spans give the documents of runs over whole files."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.io.archives import member, record, stored
+from tokenmill.core.phases import Phase
+from tokenmill.core.pipeline import Pipeline
+from tokenmill.core.plan import Annotation, make_plan
+from tokenmill.core.stage import InputShard
+from tokenmill.dedup.exact import ExactDedup
+from tokenmill.executors.base import Executor, Notice, PhaseEnd, PhaseEvent
+from tokenmill.executors.local import InlineExecutor, LocalExecutor
+from tokenmill.executors.run import RunOutcome, execute
+from tokenmill.executors.runspec import Options, RunSpec
+from tokenmill.extract.text import ExtractText
+from tokenmill.io.filesystem import list_inputs
+from tokenmill.io.parquet import WriteParquet
+from tokenmill.io.runfolder import RunFolder
+from tokenmill.io.units import split
+from tokenmill.io.warc import ReadWarc
+from tokenmill.report.documents import Documents
+from tokenmill.report.funnel import fold
+
+SPAN = 64 << 10
+
+
+def html(number: int) -> bytes:
+    """A page of random words, now and then one that was there before."""
+    generator = random.Random(number // 2 if number % 10 == 0 else -number)
+    words = ["".join(generator.choices("abcdefghijklmnop", k=generator.randrange(3, 9))) for _ in range(300)]
+    return f"<html><body><p>{' '.join(words)}</p></body></html>".encode()
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two archives; in the middle of one lies a page that is an archive itself, and so are cuts."""
+    folder = tmp_path_factory.mktemp("archives")
+    inner = b"".join(member(record(5000 + n, html(5000 + n))) for n in range(180))
+    pages = [member(record(n, html(n))) for n in range(60)]
+    trap = stored(record(4000, inner, http="HTTP/1.1 200 OK\r\nContent-Type: application/gzip\r\n", http_length=True))
+    (folder / "a.warc.gz").write_bytes(b"".join([*pages[:30], trap, *pages[30:]]))
+    (folder / "b.warc.gz").write_bytes(b"".join(member(record(n, html(n))) for n in range(100, 220)))
+    assert len(inner) > 2 * SPAN
+    return folder
+
+
+def run_over(
+    inputs: Sequence[InputShard],
+    source: Path,
+    out: Path,
+    executor: Executor | None = None,
+    *,
+    annotation: Annotation | None = None,
+    by: str = "text",
+) -> tuple[RunOutcome, list[PhaseEvent]]:
+    dedup = ExactDedup(by=by)
+    stages = [ReadWarc(), dedup, ExtractText()] if by == "payload" else [ReadWarc(), ExtractText(), dedup]
+    spec = RunSpec.of(
+        make_plan(Pipeline("spans", [*stages, WriteParquet()]), inputs, annotation), Options(), str(source)
+    )
+    events: list[PhaseEvent] = []
+
+    def observe(phase: Phase, event: PhaseEvent) -> None:
+        events.append(event)
+
+    return execute(spec, RunFolder(str(out)), executor or InlineExecutor(), observer=observe), events
+
+
+def published(out: Path, kind: str = "data") -> pa.Table:
+    return pa.concat_tables([pq.read_table(path) for path in sorted((out / kind).glob("*.parquet"))])
+
+
+@pytest.mark.parametrize("by", ["text", "payload"])
+def test_the_documents_of_whole_files(tmp_path: Path, source: Path, by: str) -> None:
+    """`by="payload"` reads the archives twice: the second time from the corrected places too."""
+    whole = list_inputs(str(source), (".warc.gz",))
+    run_over(whole, source, tmp_path / "whole", by=by)
+    spans = split(whole, SPAN)
+    assert len(spans) > 5
+    outcome, events = run_over(spans, source, tmp_path / "spans", by=by)
+    assert outcome.failures == {}
+    assert [event for event in events if isinstance(event, Notice)], "no span was misled: the test shows too little"
+    assert published(tmp_path / "spans").equals(published(tmp_path / "whole"))
+    dropped = published(tmp_path / "spans", "dropped").drop_columns(["text"])
+    assert dropped.sort_by("doc_id").equals(
+        published(tmp_path / "whole", "dropped").drop_columns(["text"]).sort_by("doc_id")
+    )
+    funnels = [fold(RunFolder(str(tmp_path / name))) for name in ("whole", "spans")]
+    assert [(s.stage, s.into, s.out, s.dropped) for s in funnels[0].stages] == [
+        (s.stage, s.into, s.out, s.dropped) for s in funnels[1].stages
+    ]
+    assert funnels[1].balance == 0
+    assert sum(isinstance(event, PhaseEnd) for event in events) == len(funnels[1].run["phases"])
+
+
+def test_resumed_with_workers_to_the_same_bytes(tmp_path: Path, source: Path) -> None:
+    spans = split(list_inputs(str(source), (".warc.gz",)), SPAN)
+    run_over(spans, source, tmp_path / "first")
+    for workers in (1, 2):
+        run_over(spans, source, tmp_path / f"{workers}", LocalExecutor(workers))
+        for path in sorted((tmp_path / "first/data").iterdir()):
+            assert (tmp_path / f"{workers}/data" / path.name).read_bytes() == path.read_bytes()
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "first/data").iterdir()}
+    outcome, events = run_over(spans, source, tmp_path / "first")
+    assert outcome.resumed
+    assert not [event for event in events if isinstance(event, Notice)]
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "first/data").iterdir()} == before
+
+
+def test_a_document_is_found_in_its_span(tmp_path: Path, source: Path) -> None:
+    run_over(split(list_inputs(str(source), (".warc.gz",)), SPAN), source, tmp_path)
+    folder = RunFolder(str(tmp_path))
+    documents = Documents(folder, folder.read_json("run.json"))
+    for path in sorted((tmp_path / "data").glob("*.parquet")):
+        for row in pq.read_table(path, columns=["file_path", "warc_offset"]).to_pylist():
+            assert documents.shard_of(f"{row['file_path']}#{row['warc_offset']}") == path.stem
