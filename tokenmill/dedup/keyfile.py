@@ -60,10 +60,17 @@ class KeyFile:
     def __init__(self, path: str) -> None:
         self.path = path
         self._stream: BinaryIO = open_binary(path)
+        try:
+            self._read_header()
+        except BaseException:
+            self._stream.close()
+            raise
+
+    def _read_header(self) -> None:
         head = self._read(len(MAGIC) + 8)
         if head[: len(MAGIC)] != MAGIC:
             raise ShardError(
-                f"{path} is no file of keys", why="its first bytes differ", fix="run the same command again"
+                f"{self.path} is no file of keys", why="its first bytes differ", fix="run the same command again"
             )
         size = int.from_bytes(head[len(MAGIC) :], "little")
         header = json.loads(self._read(size))

@@ -1,22 +1,36 @@
-"""Paths on any file system, through fsspec: opening, listing and naming inputs."""
+"""Paths on any file system: opening, listing and naming inputs."""
 
 from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterable
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
-import fsspec
-from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
 
 from tokenmill.core.errors import ConfigError
 from tokenmill.core.stage import InputShard
+from tokenmill.io.pathlist import is_path_list, list_paths
+from tokenmill.io.remote import RemoteFile
+from tokenmill.io.retry import Patience, retrying
+from tokenmill.io.sources import open_source, version_of
+from tokenmill.io.stores import file_system, is_http, is_s3, missing_protocol, protocol_of, public_location
+
+__all__ = ["absolute_location", "list_inputs", "missing_protocol", "open_binary"]
+
+_LISTING = Patience(tries=5, seconds=30.0)
+"""Somebody waits for the list of inputs: a wrong endpoint must be told soon."""
 
 
 def open_binary(path: str) -> BinaryIO:
-    """Open a path or URL for reading bytes; seekable where the file system is. No decompression."""
-    return cast(BinaryIO, fsspec.open(path, "rb", compression=None).open())
+    """Open a path or URL for reading bytes; seekable. No decompression.
+
+    Remote files are read by ranges and go on after failures that pass (`io.remote`). OSError where that fails.
+    """
+    if protocol_of(path) == "file":
+        return open(path.removeprefix("file://"), "rb")
+    return cast(BinaryIO, RemoteFile(path))
 
 
 def absolute_location(location: str) -> str:
@@ -25,59 +39,95 @@ def absolute_location(location: str) -> str:
 
 
 def list_inputs(location: str, suffixes: Iterable[str]) -> list[InputShard]:
-    """The input shards below `location` (a file, a folder or a glob pattern), sorted by name.
+    """The input shards below `location` (a file, a folder, a glob pattern, a list of files), sorted by name.
 
     A folder is searched recursively for names that end in one of `suffixes`; a single file or a pattern is
-    taken as it is. ConfigError when nothing is found.
+    taken as it is; `*.paths` and `*.paths.gz` are lists (`io.pathlist`). ConfigError when nothing is found or
+    the store does not answer.
     """
+    public = public_location(location)
+    fs, root = file_system(public)
     try:
-        fs, root = url_to_fs(location)
-    except (ImportError, ValueError) as error:
-        raise ConfigError(f"cannot open {location}", why=str(error), fix=missing_protocol(location)) from error
-    endings = tuple(suffixes)
-    if any(char in location for char in "*?[") and not fs.exists(root):
-        found = {path: info for path, info in fs.glob(root, detail=True).items() if info["type"] == "file"}
-        base = root[: min(root.index(char) for char in "*?[" if char in root)].rsplit("/", 1)[0]
-    elif fs.isfile(root):
-        found, base = {root: fs.info(root)}, posixpath.dirname(root)
-    elif fs.isdir(root):
-        if ".parquet" in endings and fs.exists(f"{root.rstrip('/')}/run.json"):
-            root = f"{root.rstrip('/')}/data"  # the folder of a run: its documents, not what it dropped
-        every = fs.find(root, detail=True)
-        found = {path: info for path, info in every.items() if path.endswith(endings)}
-        base = root.rstrip("/")
-        if not found:
-            raise ConfigError(
-                f"no input files in {location}",
-                why=f"of {len(every)} files below it none ends in {', '.join(endings)}",
-                fix="give another folder, a file or a quoted pattern as --input",
-            )
-    else:
-        raise ConfigError(f"input {location} does not exist", fix="check --input; patterns need quotes")
+        if is_path_list(location) and not _is_pattern(location):
+            return list_paths(location)
+        found, base = _find(fs, root, location, tuple(suffixes))
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"input {location} does not exist", why=str(error), fix="check --input; patterns need quotes"
+        ) from error
+    except OSError as error:
+        raise ConfigError(f"cannot list {location}", why=str(error), fix=_remedy(fs, error)) from error
     if not found:
         raise ConfigError(f"no file matches {location}", fix="check --input; patterns need quotes")
     shards = [
         InputShard(
-            path=fs.unstrip_protocol(path) if "://" in location else path,
+            path=_path(fs, path, location, public),
             name=path[len(base) :].lstrip("/"),
             size=int(info["size"] or 0),
-            etag=_etag(info),
+            etag=version_of(info),
         )
         for path, info in found.items()
     ]
     return sorted(shards, key=lambda shard: shard.name)
 
 
-def missing_protocol(location: str) -> str:
-    """What to install for the file system of a location."""
-    protocol = location.partition("://")[0]
-    extra = {"s3": "'tokenmill[s3]'", "gs": "gcsfs", "gcs": "gcsfs", "hf": "huggingface_hub", "az": "adlfs"}
-    return f"pip install {extra[protocol]}" if protocol in extra else "check the protocol of the path"
+def _path(fs: Any, path: str, location: str, public: str) -> str:
+    if public != location:
+        return location  # the same name with and without credentials, so that a run resumes with either
+    return str(fs.unstrip_protocol(path)) if "://" in location else path
 
 
-def _etag(info: dict[str, object]) -> str:
-    """What tells two versions of a file apart without reading it: the store's etag, else the time of change."""
-    for key in ("ETag", "etag", "mtime", "LastModified", "last_modified"):
-        if info.get(key) is not None:
-            return str(info[key]).strip('"')
-    return ""
+def _find(fs: Any, root: str, location: str, endings: tuple[str, ...]) -> tuple[dict[str, Any], str]:
+    """(path -> what is known of it, the folder below which names begin)."""
+    info = _info(fs, root)
+    if root != location and is_http(fs) and (info is None or info["type"] != "file"):
+        raise PermissionError(f"{root} is no file, and without credentials nothing can be listed in {location}")
+    if info is None and _is_pattern(root):
+        every = retrying(f"list {location}", lambda: fs.glob(root, detail=True), _LISTING)
+        found = {path: info for path, info in every.items() if info["type"] == "file"}
+        return found, root[: min(root.index(char) for char in "*?[" if char in root)].rsplit("/", 1)[0]
+    if info is None:
+        raise FileNotFoundError(f"nothing is stored at {root}")
+    if info["type"] == "file":
+        return {root: info}, posixpath.dirname(root)
+    if ".parquet" in endings and _info(fs, f"{root.rstrip('/')}/run.json") is not None:
+        root = f"{root.rstrip('/')}/data"  # the folder of a run: its documents, not what it dropped
+    every = retrying(f"list {location}", lambda: fs.find(root, detail=True), _LISTING)
+    found = {path: info for path, info in every.items() if path.endswith(endings)}
+    if not found:
+        raise ConfigError(
+            f"no input files in {location}",
+            why=f"of {len(every)} files below it none ends in {', '.join(endings)}",
+            fix="give another folder, a file or a quoted pattern as --input",
+        )
+    return found, root.rstrip("/")
+
+
+def _info(fs: Any, path: str) -> dict[str, Any] | None:
+    """What is known of a file or folder, None where there is none."""
+    try:
+        if is_http(fs):
+            if _is_pattern(path) or path.endswith("/"):
+                return None if _is_pattern(path) else {"type": "directory"}
+            source = open_source(path)  # `info` of fsspec calls every failure not found
+            source.close()
+            return {"type": "file", "size": source.size, "ETag": source.etag}
+        found: dict[str, Any] = retrying(f"look up {path}", lambda: fs.info(path), _LISTING)
+        return found
+    except FileNotFoundError:
+        return None
+
+
+def _is_pattern(location: str) -> bool:
+    # a question mark in a web address begins its query
+    return any(char in location for char in ("*" if protocol_of(location) in ("http", "https") else "*?["))
+
+
+def _remedy(fs: Any, error: OSError) -> str:
+    if isinstance(fs, LocalFileSystem) or not isinstance(error, PermissionError):
+        return "check --input" + ("" if not is_s3(fs) else ", AWS_REGION and AWS_ENDPOINT_URL; then try again")
+    if is_http(fs):
+        return "give a file or a list of files, such as warc.paths.gz; with credentials for S3 folders can be listed"
+    if is_s3(fs):
+        return "set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; for a public bucket TOKENMILL_S3_ANON=1"
+    return "check --input and what you may read there"

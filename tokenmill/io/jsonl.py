@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import BinaryIO, cast
 
-import fsspec
 import pyarrow as pa
+from fsspec.compression import compr
+from fsspec.utils import infer_compression
 
 from tokenmill.core.schema import DOC_ID, FINEWEB, INTERNAL, PROVENANCE, SOURCE_BYTES, SOURCE_ROWS
 from tokenmill.core.stage import InputShard, Skips, Source
+from tokenmill.io.filesystem import open_binary
 from tokenmill.io.parquet import document_batches
+
+_BUFFER = 1 << 20
 
 _TEXTUAL = {name for name, dtype in {**FINEWEB, **PROVENANCE}.items() if dtype == pa.string()}
 
@@ -32,8 +38,7 @@ class ReadJsonl(Source):
     def read(self, shard: InputShard, skip: Skips) -> Iterator[pa.RecordBatch]:
         rows: list[dict[str, object]] = []
         start = size = 0
-        compression = "zstd" if shard.path.endswith(".zst") else "infer"
-        with cast(BinaryIO, fsspec.open(shard.path, "rb", compression=compression).open()) as stream:
+        with _open_inflated(shard.path) as stream:
             for number, line in enumerate(stream):
                 if len(rows) == SOURCE_ROWS or size >= SOURCE_BYTES:
                     yield from self._batches(rows, shard, start, skip)
@@ -80,3 +85,16 @@ class ReadJsonl(Source):
             text_column=self.text_column,
             id_column=self.id_column,
         )
+
+
+@contextmanager
+def _open_inflated(path: str) -> Iterator[BinaryIO]:
+    """The lines of a file, inflated as the end of its name says."""
+    with ExitStack() as stack:
+        stream = stack.enter_context(open_binary(path))
+        compression = infer_compression(path)
+        if compression is not None:
+            stream = stack.enter_context(cast(BinaryIO, compr[compression](stream, mode="r")))
+        elif isinstance(stream, io.RawIOBase):
+            stream = stack.enter_context(cast(BinaryIO, io.BufferedReader(stream, _BUFFER)))
+        yield stream

@@ -8,6 +8,10 @@ An attempt is written, flushed, re-opened and checked; then its manifest appears
 exclusive link (a conditional PUT on an object store): that is the commit. Only then are the files moved to
 their published names. A crash in between is finished by the next run (`settle`), never undone. Readers trust
 manifests, not directory listings.
+
+On an object store the files are written on a local disk first and uploaded below `attempts/`; instead of moving,
+which no store can, they are copied within the store and then deleted. Whoever loses or dies has touched no
+published name.
 """
 
 from __future__ import annotations
@@ -16,48 +20,25 @@ import errno
 import hashlib
 import json
 import os
-import re
 import shutil
 import sys
 import tempfile
 import uuid
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from tokenmill.core.errors import ConfigError, FatalError, ShardError
-from tokenmill.io.filesystem import missing_protocol
+from tokenmill.io.objects import AbandonedUpload, Objects, store_errors
+from tokenmill.io.scratch import new_scratch, remove_scratch
+from tokenmill.io.slugs import shard_slug, slugs
+from tokenmill.io.stores import file_system
 
-
-def shard_slug(name: str) -> str:
-    """A file name for the outputs of an input shard: its own name without endings, safe on any store.
-
-    Only [A-Za-z0-9._-] pass; where anything had to be changed, a digest of the full name keeps it unique.
-    """
-    stem = re.sub(r"(\.(warc|arc|wet|parquet|jsonl|json|ndjson|gz|zst|lz4))+$", "", name)
-    safe = re.sub(r"[^A-Za-z0-9._-]+", "_", stem).lstrip("._-")[:100]
-    if safe and safe == stem:
-        return safe
-    return f"{safe or 'shard'}-{_short_digest(name)}"
-
-
-def slugs(names: list[str]) -> list[str]:
-    """One slug per shard; names that differ only in their endings are told apart by a digest."""
-    plain = [shard_slug(name) for name in names]
-    counts = Counter(plain)
-    return [
-        slug if counts[slug] == 1 else f"{slug}-{_short_digest(name)}" for slug, name in zip(plain, names, strict=True)
-    ]
-
-
-def _short_digest(name: str) -> str:
-    return hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:8]
+__all__ = ["Attempt", "RunFolder", "disk_error", "file_digest", "flush_to_disk", "shard_slug", "slugs"]
 
 
 @dataclass
@@ -67,6 +48,8 @@ class Attempt:
     slug: str
     directory: Path
     relative: str
+    uploaded: bool = False
+    """Whether it has objects below `relative` on an object store."""
 
     def path(self, kind: str) -> str:
         return str(self.directory / f"{kind}.parquet")
@@ -77,11 +60,8 @@ class RunFolder:
 
     def __init__(self, location: str) -> None:
         self.location = location
-        try:
-            # other processes write into the folder: a listing that is remembered would be wrong
-            self._fs, self._root = url_to_fs(location, use_listings_cache=False)
-        except (ImportError, ValueError) as error:
-            raise ConfigError(f"cannot open {location}", why=str(error), fix=missing_protocol(location)) from error
+        self._fs, self._root = file_system(location)
+        self._objects = Objects(self._fs)
         self.is_local = isinstance(self._fs, LocalFileSystem)
         if self.is_local:
             self._root = os.path.abspath(self._root)
@@ -97,21 +77,29 @@ class RunFolder:
         return f"{self._root.rstrip('/')}/{relative}"
 
     def exists(self, relative: str) -> bool:
-        return bool(self._fs.exists(self._full(relative)))
+        if self.is_local:
+            return os.path.exists(self._full(relative))
+        with store_errors(self.path(relative)):
+            return self._objects.exists(self._full(relative))
 
     def size(self, relative: str) -> int | None:
         """Bytes of a file of the run, None where there is none."""
-        try:
-            return int(self._fs.info(self._full(relative))["size"])
-        except FileNotFoundError:
-            return None
+        if self.is_local:
+            path = self._full(relative)
+            return os.path.getsize(path) if os.path.exists(path) else None
+        with store_errors(self.path(relative)):
+            return self._objects.size(self._full(relative))
 
     def read_text(self, relative: str) -> str | None:
         """Content of a file of the run, None where there is none."""
-        try:
-            return str(self._fs.cat_file(self._full(relative)).decode())
-        except FileNotFoundError:
-            return None
+        if self.is_local:
+            try:
+                return Path(self._full(relative)).read_text(encoding="utf-8")
+            except FileNotFoundError:
+                return None
+        with store_errors(self.path(relative)):
+            data = self._objects.read(self._full(relative))
+        return None if data is None else data.decode()
 
     def read_json(self, relative: str) -> Any:
         text = self.read_text(relative)
@@ -121,7 +109,8 @@ class RunFolder:
         """Write a file so that readers see the old or the new content, never a part."""
         full = self._full(relative)
         if not self.is_local:
-            self._fs.pipe_file(full, text.encode())
+            with store_errors(self.path(relative), "write"):
+                self._objects.write(full, text.encode())
             return
         temporary = f"{full}.{uuid.uuid4().hex}.tmp"
         try:
@@ -140,16 +129,28 @@ class RunFolder:
 
     def list(self, relative: str) -> list[str]:
         """Names in a folder of the run, sorted; empty where there is none."""
-        try:
-            entries = self._fs.ls(self._full(relative), detail=False)
-        except FileNotFoundError:
-            return []
-        return sorted(str(entry).rstrip("/").rsplit("/", 1)[-1] for entry in entries)
+        if self.is_local:
+            try:
+                return sorted(os.listdir(self._full(relative)))
+            except FileNotFoundError:
+                return []
+        with store_errors(self.path(relative)):
+            return self._objects.names(self._full(relative))
 
     def remove(self, relative: str) -> None:
         """Delete a file or folder of the run, if it is there."""
-        if self.exists(relative):
+        if not self.is_local:
+            with store_errors(self.path(relative), "delete"):
+                self._objects.remove(self._full(relative))
+        elif self.exists(relative):
             self._fs.rm(self._full(relative), recursive=True)
+
+    def abandoned_uploads(self) -> Sequence[AbandonedUpload]:
+        """Uploads below the run that were never finished, or go on right now; none on a local disk."""
+        if self.is_local:
+            return ()
+        with store_errors(self.location):
+            return self._objects.abandoned(self._root)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -191,11 +192,17 @@ class RunFolder:
             except OSError as error:
                 raise disk_error(error, str(directory)) from error
         else:
-            directory = Path(tempfile.mkdtemp(prefix="tokenmill-attempt-"))
+            try:
+                directory = new_scratch()
+            except OSError as error:
+                raise disk_error(error, tempfile.gettempdir()) from error
         return Attempt(slug, directory, relative)
 
     def discard(self, attempt: Attempt) -> None:
-        shutil.rmtree(attempt.directory, ignore_errors=True)
+        """Forget an attempt that is not committed."""
+        remove_scratch(attempt.directory)
+        if attempt.uploaded:
+            self.remove(attempt.relative)
 
     def manifest(self, phase: str, slug: str) -> dict[str, Any] | None:
         """The manifest of a committed shard, None before its commit."""
@@ -219,7 +226,7 @@ class RunFolder:
         manifest = {**manifest, "attempt": attempt.relative}
         text = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
         if not self.is_local:
-            won = self._commit_remote(relative, attempt, manifest, text)
+            won = self._commit_remote(phase, relative, attempt, manifest, text)
         else:
             won = self._commit_local(relative, attempt, text)
         if not won:
@@ -253,29 +260,39 @@ class RunFolder:
             raise disk_error(error, final) from error
         return True
 
-    def _commit_remote(self, relative: str, attempt: Attempt, manifest: dict[str, Any], text: str) -> bool:
-        """No rename on an object store: data under final keys first, the manifest last and only if it is new."""
-        if self.exists(relative):
-            return False
-        for file in manifest["files"]:
-            self._fs.put_file(attempt.path(file["kind"]), self._full(file["path"]))
+    def _commit_remote(self, phase: str, relative: str, attempt: Attempt, manifest: dict[str, Any], text: str) -> bool:
+        """Upload the files, then the manifest and only if there is none: that is the commit.
+
+        When it cannot be known whether the manifest was written, ShardError; the files then stay, because they
+        may be committed. If not, they go with the attempts of the phase.
+        """
         try:
-            self._fs.pipe_file(self._full(relative), text.encode(), mode="create")
-        except FileExistsError:
-            return False
-        self.discard(attempt)
-        return True
+            if self.manifest(phase, attempt.slug) is not None:
+                return False
+            for file in manifest["files"]:
+                target = f"{attempt.relative}/{file['kind']}.parquet"
+                attempt.uploaded = True
+                with store_errors(self.path(target), "write"):
+                    self._objects.upload(attempt.path(file["kind"]), self._full(target))
+            with store_errors(self.path(relative), "write"):
+                if self._objects.create(self._full(relative), text.encode()):
+                    return True
+            # The one that is there may be our own, where the answer to the first request was lost.
+            winner = self.manifest(phase, attempt.slug)
+            return winner is not None and winner["attempt"] == attempt.relative
+        finally:
+            remove_scratch(attempt.directory)
 
     def settle(self, phase: str, slug: str, manifest: dict[str, Any]) -> bool:
         """Finish publishing a committed shard. False, and the manifest withdrawn, when its files are gone."""
+        if not self.is_local:
+            return self._settle_remote(phase, slug, manifest)
         for file in manifest["files"]:
             if self.size(file["path"]) == file["bytes"]:
                 continue
             waiting = Path(self._full(f"{manifest['attempt']}/{file['kind']}.parquet"))
             final = Path(self._full(file["path"]))
             try:
-                if not self.is_local:
-                    raise FileNotFoundError(waiting)
                 final.parent.mkdir(parents=True, exist_ok=True)
                 os.replace(waiting, final)
                 _fsync_directory(str(final.parent))
@@ -285,8 +302,27 @@ class RunFolder:
                     continue
                 self.remove(f"phases/{phase}/manifests/{slug}.json")
                 return False
-        if self.is_local:
-            shutil.rmtree(Path(self._full(f"phases/{phase}/attempts/{slug}")), ignore_errors=True)
+        shutil.rmtree(Path(self._full(f"phases/{phase}/attempts/{slug}")), ignore_errors=True)
+        return True
+
+    def _settle_remote(self, phase: str, slug: str, manifest: dict[str, Any]) -> bool:
+        """As long as the attempt has a file, that is copied, and again by everybody who comes by: the same bytes.
+
+        An object of the right size under the published name proves nothing, it may be of a manifest that was
+        withdrawn. An attempt without files has been published, or is gone.
+        """
+        attempts = f"phases/{phase}/attempts/{slug}"
+        with store_errors(self.path(attempts)):
+            waiting = self._objects.find(self._full(attempts))
+            for file in manifest["files"]:
+                source = self._full(f"{manifest['attempt']}/{file['kind']}.parquet")
+                final = self._full(file["path"])
+                if source in waiting and self._objects.copy(source, final, file["bytes"]):
+                    continue
+                if self._objects.size(final) != file["bytes"]:
+                    self.remove(f"phases/{phase}/manifests/{slug}.json")
+                    return False
+            self._objects.remove_each(waiting)
         return True
 
 
@@ -334,11 +370,25 @@ def _fsync_directory(path: str) -> None:
 
 
 def disk_error(error: OSError, path: str) -> ShardError | FatalError:
-    """What a failed write means for the run: a full or read-only disk stops it, anything else is retried."""
+    """What a failed call on a file means for the run: a full or read-only disk stops it, anything else is retried."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
         return FatalError(
             f"cannot write {path}",
-            why=os.strerror(error.errno),
+            why=os.strerror(error.errno) + _space_left(path),
             fix="free space or choose another --output, then run the same command: it resumes",
         )
-    return ShardError(f"cannot write {path}", why=str(error), fix="run the same command again: it resumes")
+    return ShardError(f"cannot read or write {path}", why=str(error), fix="run the same command again: it resumes")
+
+
+def _space_left(path: str) -> str:
+    """What is left on the disk of a local path, in words; nothing where that cannot be told."""
+    there = os.path.abspath(path)
+    while not os.path.isdir(there) and there != os.path.dirname(there):
+        there = os.path.dirname(there)
+    try:
+        left = os.statvfs(there)
+    except OSError:
+        return ""
+    entries = ", no room for another file" if left.f_files and not left.f_favail else ""
+    free, size = (blocks * left.f_frsize / 1e6 for blocks in (left.f_bavail, left.f_blocks))
+    return f"; {free:.1f} MB of {size:.0f} MB free{entries}"
