@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from rich.table import Table
 
-from tokenmill.cli.console import output_console
+from tokenmill.cli.console import output_console, safe
 from tokenmill.cli.recipes import load_recipe
 from tokenmill.core.errors import TokenmillError
 from tokenmill.core.plan import make_plan
@@ -21,18 +21,27 @@ Finding = tuple[str, str, str]
 """What was checked; ok, warning or problem; what was found."""
 
 
-def examine() -> int:
-    """Print all findings; 0 when nothing is wrong, 2 when a recipe cannot run."""
+_EXTRAS = {"ray": "ray", "s3": "s3fs", "metrics": "prometheus-client"}
+"""Extra -> its main distribution."""
+
+
+def examine(ray_address: str | None = None) -> int:
+    """Print all findings; 0 when nothing is wrong, 2 when a recipe cannot run.
+
+    ray_address: a Ray cluster whose nodes are asked too, and compared with this machine.
+    """
     table = Table(title="tokenmill doctor")
     for name in ("check", "state", "found"):
         table.add_column(name, overflow="fold")
     worst = 0
-    for check in (_python, _libraries, _fasttext, _recipes, _shared_memory, _disk, _memory):
+    checks = [_python, _libraries, _extras, _fasttext, _recipes, _shared_memory, _disk, _memory]
+    if ray_address is not None:
+        checks.append(lambda: _cluster(ray_address))
+    for check in checks:
         for what, state, found in check():
             worst = max(worst, {"ok": 0, "warning": 1, "problem": 2}[state])
-            table.add_row(
-                what, {"ok": "ok", "warning": "[yellow]warning[/]", "problem": "[red]problem[/]"}[state], found
-            )
+            shown = {"ok": "ok", "warning": "[yellow]warning[/]", "problem": "[red]problem[/]"}[state]
+            table.add_row(safe(what), shown, safe(found))
     output_console().print(table)
     return 2 if worst == 2 else 0
 
@@ -56,6 +65,23 @@ def _libraries() -> Iterator[Finding]:
             yield name, "ok", importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             yield name, "problem", f"missing: pip install '{requirement}'"
+
+
+def _extras() -> Iterator[Finding]:
+    """Extras that a run on a cluster or an object store wants; a machine without them is fit for the rest."""
+    for extra, name in _EXTRAS.items():
+        try:
+            yield f"extra {extra}", "ok", f"{name} {importlib.metadata.version(name)}"
+        except importlib.metadata.PackageNotFoundError:
+            yield f"extra {extra}", "ok", f"not installed: pip install 'tokenmill[{extra}]'"
+
+
+def _cluster(address: str) -> Iterator[Finding]:
+    """All nodes of a Ray cluster, compared with this machine."""
+    from tokenmill.executors.cluster import findings, look_around, survey
+
+    recipes = {name: load_recipe(name).pipeline.to_json() for name in RECIPES}
+    yield from findings(survey(address, recipes), look_around(recipes))
 
 
 def _fasttext() -> Iterator[Finding]:

@@ -21,6 +21,13 @@ class Mode(StrEnum):
     annotate = "annotate"
 
 
+class Engine(StrEnum):
+    """Where the shards are done."""
+
+    local = "local"
+    ray = "ray"
+
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -35,6 +42,15 @@ InputOption = Annotated[Optional[str], typer.Option("--input", help="folder, fil
 SetOption = Annotated[
     Optional[list[str]], typer.Option("--set", help="change a setting: stage.field=value (repeatable)")
 ]
+WorkersOption = Annotated[
+    int,
+    typer.Option("--workers", help="processes, or shards at once with Ray; -1: one per core; 0: all in this process"),
+]
+ExecutorOption = Annotated[Engine, typer.Option("--executor", help="local: processes here; ray: a Ray cluster")]
+RayAddressOption = Annotated[
+    Optional[str],
+    typer.Option("--ray-address", help="auto (default): the cluster of this machine or RAY_ADDRESS; local; ray://..."),
+]
 
 
 @app.command()
@@ -43,9 +59,9 @@ def run(
     output: Annotated[str, typer.Option("--output", help="folder of the run; a run in it is resumed")],
     input: InputOption = None,
     set: SetOption = None,
-    workers: Annotated[
-        int, typer.Option("--workers", help="processes; -1: one per core; 0: all in this one (debugger)")
-    ] = -1,
+    workers: WorkersOption = -1,
+    executor: ExecutorOption = Engine.local,
+    ray_address: RayAddressOption = None,
     max_quarantined: Annotated[
         float, typer.Option("--max-quarantined", help="share of documents above which the exit code is 3")
     ] = 0.05,
@@ -65,6 +81,18 @@ def run(
     enforce: Annotated[
         Optional[list[str]], typer.Option("--enforce", help="with annotate: a filter that drops all the same")
     ] = None,
+    split: Annotated[
+        Optional[str], typer.Option("--split", help="cut larger archives into spans of this size, such as 64MB")
+    ] = None,
+    log_json: Annotated[
+        Optional[str], typer.Option("--log-json", help="file to append one JSON object per event to; - for stderr")
+    ] = None,
+    metrics_port: Annotated[
+        Optional[int], typer.Option("--metrics-port", help="serve Prometheus metrics on this port (extra `metrics`)")
+    ] = None,
+    preflight: Annotated[
+        bool, typer.Option("--preflight/--no-preflight", help="look at the free disk space before the run")
+    ] = True,
 ) -> None:
     """Run a recipe: archives in, clean Parquet and a report out. Run it again to resume."""
     from tokenmill.cli.run import RunRequest, run_recipe
@@ -81,6 +109,12 @@ def run(
         sample_dropped=sample_dropped,
         mode=mode.value if mode else None,
         enforce=tuple(enforce or ()),
+        log_json=log_json,
+        metrics_port=metrics_port,
+        preflight=preflight,
+        executor=executor.value,
+        ray_address=ray_address,
+        split=split,
     )
     raise typer.Exit(run_recipe(request))
 
@@ -90,14 +124,14 @@ def refilter(
     run: Annotated[str, typer.Argument(help="folder of a finished run in annotate mode")],
     output: Annotated[str, typer.Option("--output", help="folder of the new run; a run in it is resumed")],
     set: SetOption = None,
-    workers: Annotated[
-        int, typer.Option("--workers", help="processes; -1: one per core; 0: all in this one (debugger)")
-    ] = -1,
+    workers: WorkersOption = -1,
+    executor: ExecutorOption = Engine.local,
+    ray_address: RayAddressOption = None,
 ) -> None:
     """Apply other thresholds to an annotated run: the data that a fresh run with them would give, in seconds."""
     from tokenmill.cli.refilter import refilter_run
 
-    raise typer.Exit(refilter_run(run, output, tuple(set or ()), workers))
+    raise typer.Exit(refilter_run(run, output, tuple(set or ()), workers, executor.value, ray_address))
 
 
 @app.command()
@@ -109,19 +143,60 @@ def report(run: Annotated[str, typer.Argument(help="folder of a run, live, dead 
 
 
 @app.command()
-def plan(recipe: RecipeArgument, input: InputOption = None, set: SetOption = None) -> None:
-    """Check a recipe and show what would run: stages, columns, inputs. Nothing is written."""
-    from tokenmill.cli.plan import show_plan
+def plan(
+    recipe: RecipeArgument,
+    input: InputOption = None,
+    set: SetOption = None,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="run it on a sample in a temporary folder, and tell what all would cost")
+    ] = False,
+    sample: Annotated[float, typer.Option("--sample", help="share of the input's bytes; 16 MiB at least")] = 0.001,
+    total_bytes: Annotated[
+        Optional[str], typer.Option("--total-bytes", help="multiply to so many bytes of input (90TB)")
+    ] = None,
+    total_files: Annotated[Optional[float], typer.Option("--total-files", help="... to so many such files")] = None,
+    total_documents: Annotated[
+        Optional[float], typer.Option("--total-documents", help="... to so many documents of the source")
+    ] = None,
+    cores: Annotated[int, typer.Option("--cores", help="for the wall clock")] = 1000,
+    rate: Annotated[
+        Optional[list[str]],
+        typer.Option("--rate", help="dollars: core_hour=0.03, gpu_hour, tb_month, put_1000 (repeatable)"),
+    ] = None,
+    workers: Annotated[int, typer.Option("--workers", help="processes that work on the sample")] = 1,
+    json: Annotated[bool, typer.Option("--json", help="the estimate for programs")] = False,
+) -> None:
+    """Check a recipe and show what would run: stages, columns, inputs; with --estimate, what it would cost."""
+    settings = tuple(set or ())
+    if not estimate:
+        from tokenmill.cli.plan import show_plan
 
-    show_plan(recipe, input, tuple(set or ()))
+        show_plan(recipe, input, settings)
+        return
+    from tokenmill.cli.estimate import EstimateRequest, show_estimate
+
+    rates = tuple(rate or ())
+    totals = {"total_bytes": total_bytes, "total_files": total_files, "total_documents": total_documents}
+    show_estimate(
+        EstimateRequest(
+            recipe, input, settings, sample, **totals, cores=cores, rates=rates, workers=workers, as_json=json
+        )
+    )
 
 
 @app.command()
-def status(run: Annotated[str, typer.Argument(help="folder of a run, live, dead or finished")]) -> None:
-    """Show how far a run is and its funnel so far, from its manifests alone."""
+def status(
+    run: Annotated[str, typer.Argument(help="folder of a run, live, dead or finished")],
+    funnel: Annotated[
+        Optional[bool],
+        typer.Option("--funnel/--no-funnel", help="with the funnel, which reads every manifest (default: not of many)"),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
+) -> None:
+    """Show how far a run is, whether it is alive, what to do next, and its funnel so far."""
     from tokenmill.cli.status import show_status
 
-    show_status(run)
+    show_status(run, funnel=funnel, as_json=json)
 
 
 @app.command()
@@ -159,11 +234,15 @@ def stages(name: Annotated[Optional[str], typer.Argument(help="a stage; without 
 
 
 @app.command()
-def doctor() -> None:
-    """Check this machine: libraries, models, lists, disk and memory."""
+def doctor(
+    ray_address: Annotated[
+        Optional[str], typer.Option("--ray-address", help="look at every node of this Ray cluster too (auto: this one)")
+    ] = None,
+) -> None:
+    """Check this machine, or a cluster: libraries, models, lists, disk and memory."""
     from tokenmill.cli.doctor import examine
 
-    raise typer.Exit(examine())
+    raise typer.Exit(examine(ray_address))
 
 
 def main() -> None:

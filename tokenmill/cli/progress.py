@@ -1,45 +1,38 @@
-"""Progress of a run: a live table on a terminal, plain lines elsewhere."""
+"""Progress of a run: a live table on a terminal, plain lines elsewhere. A view of `RunTracker`."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator
 
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from tokenmill.cli.console import error_console, safe
 from tokenmill.core.phases import Phase
-from tokenmill.executors.base import ShardProgress, ShardResult
-from tokenmill.executors.run import PhaseStart
-from tokenmill.executors.runspec import RunSpec
+from tokenmill.executors.base import Notice, PhaseEvent, ShardRetry
+from tokenmill.executors.coordinator import span
+from tokenmill.executors.tracking import COUNTS, PhaseState, RunTracker
 
 LINE_SECONDS = 10.0
 """Time between two plain lines."""
+SHOWN_ACTIVE = 20
+"""Most shards under way in the live table: those that have run longest, for a cluster has hundreds."""
 
 
 class ProgressView:
-    """Observer of a run. Counts are of this session and of what was committed before it."""
+    """Tells people of a run. Counts are of this session and of what was committed before it."""
 
-    def __init__(self, spec: RunSpec, location: str) -> None:
-        self._spec = spec
+    def __init__(self, tracker: RunTracker, location: str) -> None:
+        self._tracker = tracker
         self._location = location
         self._console = error_console()
         self._live: Live | None = None
-        self._phase: Phase | None = None
-        self._names: Sequence[str] = spec.slugs
-        self._active: dict[int, Mapping[str, Any]] = {}
-        self._begin_phase()
-
-    def _begin_phase(self) -> None:
-        self._done = self._failed = self._before = 0
-        self._bytes_done = self._bytes_before = self._documents_before = 0
-        self._totals = {"documents": 0, "kept": 0, "quarantined": 0}
-        self._started = self._printed = time.monotonic()
-        self._active.clear()
+        self._drawn = Group()
+        self._printed = time.monotonic()
+        self._stragglers: set[tuple[int, int]] = set()
 
     def __enter__(self) -> ProgressView:
         self._console.print(f"run in {safe(self._location)}", highlight=False)
@@ -51,92 +44,92 @@ class ProgressView:
     def __exit__(self, *exception: object) -> None:
         if self._live is not None:
             self._live.stop()
-        elif self._phase is not None:
-            self._console.print(self._line(), highlight=False)
-
-    def observe(self, phase: Phase, event: PhaseStart | ShardResult | ShardProgress) -> None:
-        """Take in one event of the run."""
-        if isinstance(event, PhaseStart):
-            self._begin_phase()
-            self._phase = phase
-            self._names = event.names
-            self._count_committed(event.committed)
-        elif isinstance(event, ShardProgress):
-            self._active[event.index] = event.counts
         else:
-            self._finish(event)
+            self._print_lines()
+
+    def observe(self, phase: Phase, event: PhaseEvent) -> None:
+        """One event, which the tracker has seen already."""
+        if isinstance(event, Notice):
+            self._print(f"note: {safe(event.text)}")
+        elif isinstance(event, ShardRetry):
+            state = self._tracker.phases.get(phase.index)
+            name = safe(state.names[event.index]) if state else str(event.index)
+            self._print(f"{name}: attempt {event.attempts} failed, tried again: {safe(event.error.what)}")
         if self._live is None and time.monotonic() - self._printed >= LINE_SECONDS:
-            self._printed = time.monotonic()
-            self._console.print(self._line(), highlight=False)
+            self._print_lines()
 
-    def _count_committed(self, committed: Mapping[str, Mapping[str, Any]]) -> None:
-        """What an earlier session has left behind, so that a resumed run does not begin at zero."""
-        sizes = dict(zip(self._names, self._sizes(), strict=True))
-        for slug, manifest in committed.items():
-            self._before += 1
-            self._bytes_before += sizes[slug]
-            self._add(manifest)
-        self._documents_before = self._totals["documents"]
+    def tick(self) -> None:
+        """Tell of shards that have become stragglers; once for each."""
+        for state, index, seconds in self._tracker.stragglers():
+            key = (state.phase.index, index)
+            if key not in self._stragglers:
+                self._stragglers.add(key)
+                where = f" ({safe(state.active[index].where)})" if state.active[index].where else ""
+                self._print(f"{safe(state.names[index])}{where} has run for {span(seconds)}: much longer than others")
 
-    def _sizes(self) -> list[int]:
-        """What the shards of the phase weigh; the tasks of a step weigh the same."""
-        if self._phase is not None and self._phase.step:
-            return [1] * len(self._names)
-        return [shard.size for shard in self._spec.plan.inputs]
+    def _print(self, line: str) -> None:
+        self._console.print(line, highlight=False)
 
-    def _finish(self, result: ShardResult) -> None:
-        self._active.pop(result.index, None)
-        if result.manifest is None:
-            self._failed += 1
-            return
-        self._done += 1
-        self._bytes_done += self._sizes()[result.index]
-        self._add(result.manifest)
+    def _print_lines(self) -> None:
+        self._printed = time.monotonic()
+        for state in self._shown():
+            self._print(safe(self._line(state)))
 
-    def _add(self, manifest: Mapping[str, Any]) -> None:
-        stages = manifest["stages"]
-        if not stages:
-            return
-        self._totals["documents"] += stages[0]["out"]
-        self._totals["kept"] += stages[-1]["out"]
-        self._totals["quarantined"] += sum(sum(s["quarantined"].values()) for s in stages)
+    def _shown(self) -> list[PhaseState]:
+        """The open phases, or the last one where all are complete."""
+        return self._tracker.open_phases or list(self._tracker.phases.values())[-1:]
 
-    def _now(self, key: str) -> int:
-        return self._totals[key] + sum(int(counts[key]) for counts in self._active.values())
-
-    def _line(self) -> str:
-        documents, kept = self._now("documents"), self._now("kept")
-        seconds = max(time.monotonic() - self._started, 1e-6)
-        shards = len(self._names)
-        phases = len(self._spec.plan.phases)
-        phase = "" if phases == 1 or self._phase is None else f"phase {self._phase.index + 1}/{phases} · "
-        failed = f" · {self._failed} failed" if self._failed else ""
-        if self._phase is not None and self._phase.step:
-            what = safe(f"{self._phase.labels[0]}: {self._phase.step}")
-            return f"{phase}{what} · {self._done + self._before}/{shards} tasks{failed} · {self._eta(seconds)}"
+    def _line(self, state: PhaseState) -> str:
+        now = self._tracker.clock()
+        phases = len(self._tracker.spec.plan.phases)
+        phase = "" if phases == 1 else f"phase {state.phase.index + 1}/{phases} · "
+        failed = f" · {len(state.failed)} failed" if state.failed else ""
+        retried = f" · {state.retries} tried again" if state.retries else ""
+        slow = len(state.stragglers(now))
+        trouble = failed + retried + (f" · {slow} stragglers" if slow else "")
+        if state.phase.step:
+            return f"{phase}{state.label} · {state.committed}/{state.shards} tasks{trouble} · {_times(state, now)}"
+        documents, kept = state.now("documents"), state.now("kept")
         return (
-            f"{phase}{self._done + self._before}/{shards} shards{failed} · {documents:,} documents ·"
-            f" kept {kept:,} ({kept / max(documents, 1):.0%}) · quarantined {self._now('quarantined'):,} ·"
-            f" {self._rate(seconds):.0f} documents/s · {self._eta(seconds)}"
+            f"{phase}{state.committed}/{state.shards} shards{trouble} · {documents:,} documents ·"
+            f" kept {kept:,} ({kept / max(documents, 1):.0%}) · quarantined {state.now('quarantined'):,} ·"
+            f" {state.rate(now):.0f} documents/s · {_times(state, now)}"
         )
 
-    def _rate(self, seconds: float) -> float:
-        """Documents per second of this session; shards committed before it do not count."""
-        return (self._now("documents") - self._documents_before) / seconds
-
-    def _eta(self, seconds: float) -> str:
-        total = sum(self._sizes())
-        if not self._bytes_done:
-            return f"{seconds:.0f} s"
-        left = (total - self._bytes_before - self._bytes_done) * seconds / self._bytes_done
-        return f"{seconds:.0f} s, about {left:.0f} s left"
-
     def _render(self) -> Group:
-        table = Table(box=None, padding=(0, 2, 0, 0))
-        for name in ("shard", "records", "documents", "kept", "quarantined"):
-            table.add_column(name, justify="left" if name == "shard" else "right")
-        for index, counts in sorted(self._active.items()):
-            name = safe(self._names[index])
-            numbers = [f"{counts[key]:,}" for key in ("records", "documents", "kept", "quarantined")]
-            table.add_row(name, *numbers)
-        return Group(Text(self._line()), table)
+        """The live table; the last one while an event is being taken in.
+
+        The thread that draws has locked the console, and the one that takes in an event may be about to print: neither
+        may wait for the other.
+        """
+        if self._tracker.lock.acquire(blocking=False):
+            try:
+                self._drawn = Group(*self._renderables())
+            finally:
+                self._tracker.lock.release()
+        return self._drawn
+
+    def _renderables(self) -> Iterator[RenderableType]:
+        now = self._tracker.clock()
+        for state in self._shown():
+            yield Text(self._line(state))
+            slow = state.stragglers(now)
+            told = [(i, a) for i, a in state.active.items() if a.counts or i in slow]
+            if not told:
+                continue
+            table = Table(box=None, padding=(0, 2, 0, 0))
+            for name in ("shard", *COUNTS, ""):
+                table.add_column(name, justify="right" if name in COUNTS else "left")
+            oldest = sorted(told, key=lambda pair: pair[1].since)[:SHOWN_ACTIVE]
+            for index, active in sorted(oldest):
+                numbers = [f"{active.counts.get(key, 0):,}" for key in COUNTS]
+                remark = f"straggler, {span(slow[index])} {active.where}" if index in slow else ""
+                table.add_row(safe(state.names[index]), *numbers, Text(remark, "yellow"))
+            yield table
+            if len(told) > SHOWN_ACTIVE:
+                yield Text(f"and {len(told) - SHOWN_ACTIVE} more shards under way", "dim")
+
+
+def _times(state: PhaseState, now: float) -> str:
+    eta, seconds = state.eta(now), state.seconds(now)
+    return f"{seconds:.0f} s" if eta is None else f"{seconds:.0f} s, about {eta:.0f} s left"

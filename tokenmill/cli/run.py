@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,18 +11,19 @@ from types import FrameType
 from typing import Any
 
 from tokenmill.cli.console import error_console, funnel_table, output_console, overlap_table, safe
-from tokenmill.cli.progress import ProgressView
+from tokenmill.cli.engine import choose_executor
 from tokenmill.cli.recipes import load_recipe
+from tokenmill.cli.watch import Watch
 from tokenmill.core.errors import ConfigError, TokenmillError
 from tokenmill.core.plan import Annotation, make_plan
-from tokenmill.core.stage import Source
-from tokenmill.executors.base import Executor
+from tokenmill.core.stage import InputShard, Source, Stage
 from tokenmill.executors.host import Limits
-from tokenmill.executors.local import InlineExecutor, LocalExecutor
+from tokenmill.executors.preflight import check_space
 from tokenmill.executors.run import RunOutcome, execute
 from tokenmill.executors.runspec import Options, RunSpec, input_differences
 from tokenmill.io.filesystem import list_inputs
 from tokenmill.io.runfolder import RunFolder
+from tokenmill.io.units import parse_size, split
 from tokenmill.report.write import write_report
 
 EXIT_QUARANTINE = 3
@@ -47,6 +47,12 @@ class RunRequest:
     sample_dropped: float | None = None
     mode: str | None = None
     enforce: tuple[str, ...] = ()
+    log_json: str | None = None
+    metrics_port: int | None = None
+    preflight: bool = True
+    split: str | None = None
+    executor: str = "local"
+    ray_address: str | None = None
 
 
 class _Stopped(BaseException):
@@ -62,11 +68,16 @@ def run_spec(request: RunRequest, spec: RunSpec) -> int:
     """Execute what has been specified; the place, the workers and the limits come from the request."""
     folder = RunFolder(request.output)
     limits = Limits(document_seconds=request.document_seconds, memory_bytes=int(request.memory_limit_gib * (1 << 30)))
-    view = ProgressView(spec, folder.location)
+    executor = choose_executor(request.executor, request.workers, request.ray_address)
+    if request.preflight:
+        for warning in check_space(spec, folder, workers=executor.workers):
+            error_console().print(f"warning: {safe(warning)}", highlight=False, soft_wrap=True)
+    watch = Watch(spec, folder, executor, log_json=request.log_json, metrics_port=request.metrics_port)
     previous = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with view:
-            outcome = execute(spec, folder, _executor(request.workers), limits=limits, observer=view.observe)
+        with watch:
+            outcome = execute(spec, folder, executor, limits=limits, observer=watch.observe)
+            watch.ended(*_ending(request, outcome))
         if outcome.failures:
             return _tell_failures(outcome)
         return _tell_success(request, folder, outcome)
@@ -91,18 +102,27 @@ def _specify(request: RunRequest) -> RunSpec:
     location = request.input or recipe.location
     if location is None:
         raise ConfigError("no input given", fix="--input FOLDER")
-    source = recipe.pipeline.stages[0]
-    inputs = list_inputs(location, source.suffixes if isinstance(source, Source) else ())
-    _check_places(request, location, [shard.path for shard in inputs])
-    plan = make_plan(recipe.pipeline, inputs, _annotation(request, recipe.recorded))
     options = Options(**recipe.recorded.get("options", {}))
     if request.sample_dropped is not None:
         options = replace(options, sample_dropped=request.sample_dropped)
+    if request.split is not None:
+        options = replace(options, split_bytes=parse_size(request.split))
+    source = recipe.pipeline.stages[0]
+    inputs = list_inputs(location, source.suffixes if isinstance(source, Source) else ())
+    _check_places(request, location, [shard.path for shard in inputs])
+    plan = make_plan(recipe.pipeline, _units(inputs, source, options), _annotation(request, recipe.recorded))
     spec = RunSpec.of(plan, options, location)
     same = recipe.recorded.get("mode") == plan.mode  # a refiltered run is run again from its archives
     if recipe.recorded and same and not request.input and not request.settings:
         _check_same(recipe.recorded, spec)
     return spec
+
+
+def _units(inputs: Sequence[InputShard], source: Stage, options: Options) -> Sequence[InputShard]:
+    """The inputs, cut into spans where that is asked for."""
+    if options.split_bytes and not (isinstance(source, Source) and source.splittable):
+        raise ConfigError(f"{type(source).name} cannot read spans of files", fix="leave out --split")
+    return split(inputs, options.split_bytes)
 
 
 def _annotation(request: RunRequest, recorded: Mapping[str, Any]) -> Annotation | None:
@@ -150,18 +170,15 @@ def _check_same(recorded: Mapping[str, Any], spec: RunSpec) -> None:
         )
 
 
-def _executor(workers: int) -> Executor:
-    if workers == 0:
-        return InlineExecutor()
-    return LocalExecutor(workers if workers > 0 else available_cores())
+def _ending(request: RunRequest, outcome: RunOutcome) -> tuple[str, int]:
+    """How the run came out, for logs and the status file: a word and the exit code."""
+    if outcome.failures:
+        return "failed", EXIT_RESUMABLE
+    return "finished", EXIT_QUARANTINE if _quarantined_share(outcome) > request.max_quarantined else 0
 
 
-def available_cores() -> int:
-    """Cores that this process may use (containers and job schedulers often allow fewer than there are)."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:
-        return os.cpu_count() or 1
+def _quarantined_share(outcome: RunOutcome) -> float:
+    return outcome.quarantined / max(outcome.documents, 1)
 
 
 def _tell_failures(outcome: RunOutcome) -> int:
@@ -191,7 +208,7 @@ def _tell_success(request: RunRequest, folder: RunFolder, outcome: RunOutcome) -
         )
     console.print(f"data     {folder.path('data')}/*.parquet", highlight=False, soft_wrap=True)
     console.print(f"report   {folder.path('report.html')}", highlight=False, soft_wrap=True)
-    share = outcome.quarantined / max(outcome.documents, 1)
+    share = _quarantined_share(outcome)
     if share > request.max_quarantined:
         error_console().print(
             f"{outcome.quarantined} documents ({share:.1%}) are in quarantine, more than --max-quarantined"
