@@ -51,7 +51,8 @@ def rows(output: Path, kind: str) -> list[dict[str, Any]]:
 
 def digests(output: Path) -> dict[str, str]:
     """SHA-256 of everything that a run promises to reproduce byte for byte."""
-    kinds = ("data", "dropped", "quarantine")
+    kinds = ("data", "dropped", "quarantine", "dedup")
     files = [path for kind in kinds for path in sorted((output / kind).rglob("*")) if path.is_file()]
+    files += sorted(output.glob("phases/*/_SUCCESS.json"))
     files += [output / name for name in ("run.json", "README.md") if (output / name).exists()]
     return {str(path.relative_to(output)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}

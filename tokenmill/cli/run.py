@@ -28,6 +28,8 @@ from tokenmill.report.write import write_report
 
 EXIT_QUARANTINE = 3
 """The run is finished, and more documents are in quarantine than the user allows."""
+LARGE_BYTES = 128 << 20
+"""Input files above this are worth cutting where workers would be idle."""
 EXIT_RESUMABLE = 75
 """The run is not finished; the same command goes on with it (EX_TEMPFAIL of sysexits)."""
 
@@ -72,6 +74,7 @@ def run_spec(request: RunRequest, spec: RunSpec) -> int:
     if request.preflight:
         for warning in check_space(spec, folder, workers=executor.workers):
             error_console().print(f"warning: {safe(warning)}", highlight=False, soft_wrap=True)
+    _hint(spec, executor.workers)
     watch = Watch(spec, folder, executor, log_json=request.log_json, metrics_port=request.metrics_port)
     previous = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -90,6 +93,15 @@ def run_spec(request: RunRequest, spec: RunSpec) -> int:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def _hint(spec: RunSpec, workers: int) -> None:
+    """Say how a few large files could keep all workers busy."""
+    inputs = spec.plan.inputs
+    large = max((shard.bytes for shard in inputs), default=0)
+    if len(inputs) < workers and large > LARGE_BYTES and spec.plan.source.splittable and not spec.options.split_bytes:
+        text = f"note: {len(inputs)} files for {workers} workers; in a new --output, --split 64MB keeps more of them busy"
+        error_console().print(text, highlight=False)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

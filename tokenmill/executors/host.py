@@ -48,6 +48,11 @@ class Limits:
     """A child that has grown by this much since its set-up is replaced (parsers leak)."""
 
 
+KILLED = "killed_sigkill"
+"""Cause of death of a child that something has killed: most often the kernel, short of memory, or a person. The
+document at hand may be innocent, so it is blamed when it happens a second time."""
+
+
 class Host(Protocol):
     """Runs the fused stages of a phase on batches."""
 
@@ -116,6 +121,7 @@ class ChildHost:
     def run(self, batch: pa.RecordBatch, seen: Mapping[str, int]) -> ChainResult:
         """The result of a batch, whatever its documents do to the child."""
         poison: dict[int, tuple[int, str, str]] = {}
+        killed: set[int] = set()
         isolate, blind = False, 0
         _, packed = pack_batches(batch)
         while True:
@@ -125,6 +131,9 @@ class ChildHost:
                 answer, body = channel.request(header, packed)
             except ChildGone:
                 position, cause, detail = self._bury()
+                if cause == KILLED and position.row not in killed:
+                    killed.add(position.row)
+                    continue
                 if position.row >= 0 and position.row not in poison:
                     poison[position.row] = (position.stage, cause, detail)
                 elif not isolate:
@@ -151,8 +160,13 @@ class ChildHost:
 
     def _ready(self) -> Channel:
         """The channel to a child that has been set up; starts one where there is none."""
-        if self._channel is not None:
-            return self._channel
+        if self._channel is None:
+            self._channel = self._started() or self._started(again=True)
+        assert self._channel is not None
+        return self._channel
+
+    def _started(self, again: bool = False) -> Channel | None:
+        """The channel to a new child that has been set up; None when that was killed, unless it is so `again`."""
         self._beat.idle()
         arguments = (os.getpid(), self._beat.descriptor, self._limits.memory_bytes)
         self._child = subprocess.Popen(
@@ -168,7 +182,10 @@ class ChildHost:
             answer, _ = channel.request(self._setup)
         except ChildGone:
             _, cause, detail = self._bury()
-            raise FatalError(
+            if cause == KILLED and not again:
+                return None
+            # killed once more: by whoever it is, another worker or machine may be spared
+            raise (ShardError if cause == KILLED else FatalError)(
                 "the child process died while it set up its stages",
                 why=f"{cause}: {detail}",
                 fix="run with --workers 0 to see the error; more memory may help (--memory-limit)",
@@ -176,7 +193,6 @@ class ChildHost:
         _raise_if_error(answer)
         self._watch.start(self._child, setting_up=False)
         self._baseline = resident_bytes(self._child.pid)
-        self._channel = channel
         self.restarts += 1
         return channel
 

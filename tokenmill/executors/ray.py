@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import socket
 import time
 from collections import Counter, deque
 from collections.abc import Iterator
@@ -42,6 +43,10 @@ LOOK_SECONDS = 1.0
 """Time between two looks at the board and at what the cluster has."""
 WAIT_SECONDS = 30.0
 """After so long without a worker that could do a waiting job, people are told."""
+KNOCK_SECONDS = 10.0
+"""Patience with the address of a cluster that does not answer."""
+STARVING_SECONDS = 10.0
+"""After so long without a CPU for a task, an actor that has nothing to do gives up its own."""
 OBJECT_STORE_BYTES = 80 << 20
 """Object store of a cluster that is started here: nothing but small messages goes through it."""
 
@@ -74,14 +79,22 @@ def connect(address: str | None, workers: int = 0) -> bool:
         options |= {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
         options |= {"num_cpus": workers} if workers else {}
     try:
+        _knock(os.environ.get("RAY_ADDRESS", "") if options["address"] == "auto" else options["address"])
         ray.init(**options)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise ConfigError(
             f"no Ray cluster at {options['address']}",
             why=str(error).partition("\n")[0],
             fix="start one with `ray start --head`, or give --ray-address (`local` starts one for this run)",
         ) from error
     return True
+
+
+def _knock(address: str) -> None:
+    """OSError where nobody listens at host:port; Ray itself would try for minutes."""
+    host, _, port = address.rpartition("://")[2].partition("/")[0].rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_SECONDS).close()
 
 
 @dataclass
@@ -177,7 +190,7 @@ class _Shift:
 
     def _submit(self) -> None:
         for lane in self._lanes.values():
-            lane.measure()
+            lane.measure(max((other.cpus for other in self._lanes if not other.gpus), default=0.0))
             while lane.waiting and lane.free() and not (self._most and len(self._flights) >= self._most):
                 job = lane.waiting.popleft()
                 ref, actor = lane.submit(job, self._board)
@@ -261,7 +274,14 @@ class _Shift:
                     ray.kill(flight.actor)
                 else:
                     ray.cancel(ref, force=True)
+        starving = {
+            flight.job.resources
+            for flight in self._flights.values()
+            if not flight.started and time.monotonic() - flight.heard > STARVING_SECONDS
+        }
         for lane in self._lanes.values():
+            if starving - {lane.resources}:
+                lane.shrink()
             text = lane.stuck()
             if text:
                 phase = next(flight.job.task.phase for flight in self._flights.values())
@@ -282,7 +302,7 @@ class _Lane:
 
     def __init__(self, resources: Resources) -> None:
         self.waiting: deque[Job] = deque()
-        self._resources = resources
+        self.resources = resources
         self._in_flight = 0
         self._idle: list[Any] = []
         self._actors: list[Any] = []
@@ -300,13 +320,18 @@ class _Lane:
             # retries are counted by the coordinator, which also hears of them
             self._task = ray.remote(max_retries=0, scheduling_strategy="SPREAD", **options)(run_shard)
 
-    def measure(self) -> None:
-        """How many jobs the cluster can run at once; clusters grow and shrink."""
+    def measure(self, kept_free: float) -> None:
+        """How many jobs the cluster can run at once; clusters grow and shrink.
+
+        kept_free: CPUs that actors leave to tasks, for an actor has its CPU also while it waits for work.
+        """
         if time.monotonic() - self._measured < LOOK_SECONDS:
             return
         self._measured = time.monotonic()
         have: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        needs = self._resources
+        needs = self.resources
+        if needs.gpus:
+            have = {**have, "CPU": max(have.get("CPU", 0.0) - kept_free, needs.cpus)}
         wanted = {"CPU": needs.cpus, "GPU": needs.gpus, "memory": float(needs.memory_bytes)}
         self._slots = min(int(have.get(name, 0.0) / amount) for name, amount in wanted.items() if amount)
         if self._slots:
@@ -316,7 +341,7 @@ class _Lane:
 
     def free(self) -> bool:
         """Whether one more job may be in flight. With no machine for it, one asks an autoscaler for some."""
-        if self._resources.gpus:
+        if self.resources.gpus:
             return bool(self._idle) or len(self._actors) < max(self._slots, 1)
         return self._in_flight < max(AHEAD * self._slots, 1)
 
@@ -324,7 +349,7 @@ class _Lane:
         """(reference, actor or None) of a job that is now in flight."""
         self._in_flight += 1
         arguments = (job.task.to_json(), job.index, board)
-        if not self._resources.gpus:
+        if not self.resources.gpus:
             return self._task.remote(*arguments), None
         if not self._idle:
             self._actors.append(self._actor.remote())
@@ -342,13 +367,20 @@ class _Lane:
         else:
             self._actors.remove(actor)
 
+    def shrink(self) -> None:
+        """Let an actor go that has nothing to do."""
+        if self._idle:
+            actor = self._idle.pop()
+            self._actors.remove(actor)
+            ray.kill(actor)
+
     def stuck(self) -> str:
         """What to tell people when no machine of the cluster can do these jobs; "" otherwise, and not too often."""
         since = self._without_since
         if since is None or not self._in_flight or time.monotonic() - since < WAIT_SECONDS:
             return ""
         self._without_since = time.monotonic()
-        needs = self._resources
+        needs = self.resources
         return (
             f"no machine of the cluster offers {needs.cpus:g} CPU and {needs.gpus:g} GPU for a stage; waiting for one"
             " (a cluster that scales itself may bring it; else stop, and run where there is one)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,7 +24,8 @@ from tokenmill.io.runfolder import RunFolder
 
 SMALL_ROWS = 20_000
 """Up to so many documents the steps of a barrier run in the coordinating process (well below a second)."""
-
+_TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp$")
+"""What `RunFolder.write_text` writes before it renames."""
 
 Observer = Callable[[Phase, PhaseEvent], None]
 
@@ -73,11 +75,22 @@ def _execute(
     spec: RunSpec, folder: RunFolder, executor: Executor, limits: Limits, observer: Observer | None
 ) -> RunOutcome:
     outcome = RunOutcome(resumed=freeze(folder, spec))
+    _sweep(folder, spec)
     for phases in stretches(spec.plan.phases):
         _Stretch(folder, spec, phases, limits, observer or (lambda phase, event: None)).run(executor, outcome)
         if outcome.failures:
             break
     return outcome
+
+
+def _sweep(folder: RunFolder, spec: RunSpec) -> None:
+    """Remove what a killed coordinator was about to rename: nobody else writes such files while the lock is held."""
+    if not folder.is_local:
+        return
+    for place in ("", "recipe", "phases", *(f"phases/{phase.directory}" for phase in spec.plan.phases)):
+        for name in folder.list(place):
+            if _TEMPORARY.search(name):
+                folder.remove(f"{place}/{name}")
 
 
 def stretches(phases: Sequence[Phase]) -> list[list[Phase]]:

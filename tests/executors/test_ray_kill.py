@@ -1,0 +1,50 @@
+"""A run on Ray whose workers, watched children and machines are killed has the bytes of a local run (T12)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.executors.ray_cluster import Nemesis, cluster, run_on
+from tests.executors.support import digests
+from tokenmill.cli.recipes import load_recipe
+from tokenmill.executors.base import ShardRetry
+from tokenmill.executors.local import InlineExecutor
+
+ROOT = Path(__file__).resolve().parents[2]
+
+pytest.importorskip("ray")
+
+from tokenmill.executors.ray import RayExecutor  # noqa: E402 - needs Ray
+
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
+
+
+def test_killed_workers_and_children(tmp_path: Path) -> None:
+    """A sample of what follows."""
+    check_chaos(tmp_path, ROOT / "examples/data", span=300_000, kills=3, pause=(0.3, 1.2), machines=0.0, seed=1)
+
+
+@pytest.mark.faults
+def test_killed_fifty_times(tmp_path: Path, shared: Path) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    (source / "a.warc.gz").symlink_to(shared / "crawl/crawl-00000.warc.gz")
+    check_chaos(tmp_path, source, span=100_000, kills=50, pause=(0.2, 3.0), machines=0.2, seed=2)
+
+
+def check_chaos(
+    tmp_path: Path, source: Path, *, span: int, kills: int, pause: tuple[float, float], machines: float, seed: int
+) -> None:
+    fineweb = load_recipe("fineweb").pipeline
+    run_on(InlineExecutor(), fineweb, source, tmp_path / "local", span)
+    with cluster((1, 0), (1, 0), impatient=True) as found:
+        with Nemesis(found, seed=seed, kills=kills, pause=pause, machines=machines) as nemesis:
+            outcome, events = run_on(RayExecutor(), fineweb, source, tmp_path / "ray", span)
+    print(f"killed {Counter(nemesis.killed)}, {sum(isinstance(e, ShardRetry) for e in events)} shards tried again")
+    assert outcome.failures == {}
+    assert len(nemesis.killed) == kills, "the run was over before all kills"
+    assert digests(tmp_path / "ray") == digests(tmp_path / "local")
+    assert not list((tmp_path / "ray").glob("phases/*/attempts"))
