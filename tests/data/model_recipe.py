@@ -25,7 +25,7 @@ def note(what: str) -> None:
     """Append a line to the diary of this process."""
     if os.environ.get(DIARY):
         with (Path(os.environ[DIARY]) / f"{os.getpid()}.txt").open("a") as stream:
-            stream.write(f"{what} {time.time():.3f} {os.environ.get('CUDA_VISIBLE_DEVICES', '-')}\n")
+            stream.write(f"{what} {time.time():.3f} {os.environ.get('CUDA_VISIBLE_DEVICES') or '-'}\n")
 
 
 class Slow(Filter):
@@ -72,3 +72,4 @@ class Late(Filter):
 
 
 model = Pipeline("model", [ReadJsonl(), Slow(), Model(), Late(), WriteParquet()])
+slow = Pipeline("slow", [ReadJsonl(), Slow(), WriteParquet()])

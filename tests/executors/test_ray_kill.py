@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import signal
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from tests.executors.ray_cluster import Nemesis, cluster, run_on
+from tests.executors.ray_cluster import Nemesis, cluster, descendants, no_noise, run_on, wait_for
 from tests.executors.support import digests
 from tokenmill.cli.recipes import load_recipe
+from tokenmill.core.pipeline import load_file
 from tokenmill.executors.base import ShardRetry
 from tokenmill.executors.local import InlineExecutor
 
@@ -48,3 +53,34 @@ def check_chaos(
     assert len(nemesis.killed) == kills, "the run was over before all kills"
     assert digests(tmp_path / "ray") == digests(tmp_path / "local")
     assert not list((tmp_path / "ray").glob("phases/*/attempts"))
+
+
+def test_sigterm_ends_in_order_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    for shard in range(40):
+        lines = [json.dumps({"text": f"document {n} of {shard}"}) for n in range(40)]
+        (source / f"part-{shard}.jsonl").write_text("\n".join(lines))
+    pipeline = load_file(str(ROOT / "tests/data/model_recipe.py")).slow
+    run_on(InlineExecutor(), pipeline, source, tmp_path / "local")
+    command = [sys.executable, "-m", "tokenmill", "run", f"{ROOT}/tests/data/model_recipe.py:slow"]
+    command += ["--input", str(source), "--output", str(tmp_path / "ray")]
+    command += ["--executor", "ray", "--ray-address", "local", "--workers", "2"]
+    no_noise()
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    wait_for(lambda: len(list((tmp_path / "ray/data").glob("*.parquet"))) > 2, 90)
+    below = descendants(process.pid)
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 75, said
+    assert "run the same command again" in said
+    assert 2 < len(list((tmp_path / "ray/data").glob("*.parquet"))) < 40
+    wait_for(lambda: not any(Path(f"/proc/{pid}/exe").exists() for pid in below), 30)
+    again = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert again.returncode == 0, again.stderr
+    assert published(tmp_path / "ray") == published(tmp_path / "local")
+
+
+def published(out: Path) -> dict[str, str]:
+    """Without README.md, which the command writes, and run.json, which has the limits of the command."""
+    return {path: digest for path, digest in digests(out).items() if path not in ("README.md", "run.json")}

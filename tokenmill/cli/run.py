@@ -100,7 +100,9 @@ def _hint(spec: RunSpec, workers: int) -> None:
     inputs = spec.plan.inputs
     large = max((shard.bytes for shard in inputs), default=0)
     if len(inputs) < workers and large > LARGE_BYTES and spec.plan.source.splittable and not spec.options.split_bytes:
-        text = f"note: {len(inputs)} files for {workers} workers; in a new --output, --split 64MB keeps more of them busy"
+        text = (
+            f"note: {len(inputs)} files for {workers} workers; --split 64MB (in a new --output) keeps more of them busy"
+        )
         error_console().print(text, highlight=False)
 
 

@@ -12,7 +12,6 @@ from tokenmill.core.measuring import StageRules
 from tokenmill.core.schema import DOC_ID, INTERNAL
 from tokenmill.core.stage import Barrier, Filter, Resources, Sink, Source, Stage
 
-
 _PASSING = INTERNAL.keys() - {DOC_ID}
 """Columns that are never published (the page as archived, as decoded, ...): 91 % of what the first phase of `fineweb`
 would keep. They are handed on only to stages that read them."""

@@ -134,7 +134,7 @@ class RayExecutor:
         try:
             yield from shift.run()
         finally:
-            shift.abandon()
+            shift.abandon(cancel=not self._ours)
 
     def close(self) -> None:
         if self._board is not None:
@@ -179,10 +179,14 @@ class _Shift:
                 yield from self._listen()
                 yield from self._look()
 
-    def abandon(self) -> None:
-        """Take back what is in flight and let the actors go: the run stops, or has no more for them."""
+    def abandon(self, *, cancel: bool) -> None:
+        """Let go of what is in flight and of the actors: the run stops, or has no more for them.
+
+        cancel: take tasks back. Not before the end of our own session, which ends them as well: Ray 2.60 sometimes
+        aborts the process when both come together.
+        """
         for ref, flight in self._flights.items():
-            if flight.actor is None:
+            if cancel and flight.actor is None:
                 with contextlib.suppress(Exception):
                     ray.cancel(ref, force=True)
         for lane in self._lanes.values():
