@@ -199,7 +199,7 @@ def wait_for(condition: Any, seconds: float = 20.0) -> None:
 
 
 def run_on(
-    executor: Executor, pipeline: Pipeline, source: Path, out: Path, span: int = 0
+    executor: Executor, pipeline: Pipeline, source: Path, out: Path, span: int = 0, seconds: float = 2.0
 ) -> tuple[RunOutcome, list[PhaseEvent]]:
     first = pipeline.stages[0]
     assert isinstance(first, Source)
@@ -210,5 +210,5 @@ def run_on(
     def observe(phase: Phase, event: PhaseEvent) -> None:
         events.append(event)
 
-    limits = Limits(document_seconds=2.0)
+    limits = Limits(document_seconds=seconds)
     return execute(spec, RunFolder(str(out)), executor, limits=limits, observer=observe), events

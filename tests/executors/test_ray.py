@@ -16,8 +16,8 @@ from tests.executors.ray_cluster import cluster, run_on
 from tests.executors.support import digests, recipe, rows
 from tokenmill.cli.recipes import load_recipe
 from tokenmill.core.pipeline import Pipeline, load_file
-from tokenmill.executors.base import ShardRetry, ShardStart
-from tokenmill.executors.local import InlineExecutor
+from tokenmill.executors.base import Executor, ShardRetry, ShardStart
+from tokenmill.executors.local import InlineExecutor, LocalExecutor
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = ROOT / "tests/data/model_recipe.py"
@@ -132,3 +132,19 @@ def test_no_cluster_is_one_clear_error(tmp_path: Path) -> None:
         assert found.returncode == 2
         assert f"no Ray cluster at {address}" in found.stderr
         assert "Connection refused" in found.stderr
+
+
+@pytest.mark.faults
+def test_the_crawl_has_the_same_bytes_with_one_and_two_workers_and_on_ray(
+    tmp_path: Path, machines: Path, shared: Path
+) -> None:
+    fineweb, crawl = load_recipe("fineweb").pipeline, shared / "crawl"
+    ways: dict[str, Executor] = {"one": LocalExecutor(1), "two": LocalExecutor(2), "ray": RayExecutor(workers=2)}
+    found = {}
+    for name, executor in ways.items():
+        outcome, _ = run_on(executor, fineweb, crawl, tmp_path / name, seconds=8.0)
+        assert outcome.failures == {}
+        found[name] = digests(tmp_path / name)
+    print(f"{outcome.documents} documents, {outcome.kept} kept, {len(found['one'])} files")
+    assert outcome.documents > 12_000
+    assert found["one"] == found["two"] == found["ray"]

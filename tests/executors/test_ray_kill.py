@@ -44,10 +44,10 @@ def check_chaos(
     tmp_path: Path, source: Path, *, span: int, kills: int, pause: tuple[float, float], machines: float, seed: int
 ) -> None:
     fineweb = load_recipe("fineweb").pipeline
-    run_on(InlineExecutor(), fineweb, source, tmp_path / "local", span)
+    run_on(InlineExecutor(), fineweb, source, tmp_path / "local", span, seconds=8.0)
     with cluster((1, 0), (1, 0), impatient=True) as found:
         with Nemesis(found, seed=seed, kills=kills, pause=pause, machines=machines) as nemesis:
-            outcome, events = run_on(RayExecutor(), fineweb, source, tmp_path / "ray", span)
+            outcome, events = run_on(RayExecutor(), fineweb, source, tmp_path / "ray", span, seconds=8.0)
     print(f"killed {Counter(nemesis.killed)}, {sum(isinstance(e, ShardRetry) for e in events)} shards tried again")
     assert outcome.failures == {}
     assert len(nemesis.killed) == kills, "the run was over before all kills"
