@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tests.executors.support import recipe
@@ -26,9 +26,12 @@ class Clock:
 class Told:
     """The tracker of a run with so many shards, and short words for its events."""
 
-    def __init__(self, sizes: list[int], names: list[str] | None = None) -> None:
+    def __init__(self, sizes: list[int], names: list[str] | None = None, *, spans: bool = False) -> None:
+        """spans: the shards are spans of files."""
         names = names or [f"s{i}.jsonl" for i in range(len(sizes))]
         inputs = [InputShard(f"/in/{name}", name, size, "") for name, size in zip(names, sizes, strict=True)]
+        if spans:
+            inputs = [replace(shard, stop=shard.size, part=(0, 1)) for shard in inputs]
         self.spec = RunSpec.of(make_plan(recipe("trap"), inputs), Options(), "/in")
         self.clock = Clock()
         self.tracker = RunTracker(self.spec, clock=self.clock)

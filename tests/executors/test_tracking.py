@@ -71,7 +71,7 @@ def test_a_retried_shard_is_not_counted_twice_and_a_failed_one_is_told() -> None
 
 
 def test_a_committed_shard_that_is_done_again_counts_once() -> None:
-    told = Told([100, 100])
+    told = Told([100, 100], spans=True)
     told.begin()
     state = told.tracker.phases[0]
     told.start(0)

@@ -102,7 +102,7 @@ class JsonLog:
             self._say("error", "shard_failed", **told, attempts=event.attempts, error=_fields(event.error))
         else:
             self._stragglers.discard((state.phase.index, event.index))
-            seconds = round(state.durations[-1], 3) if state.durations else None
+            seconds = None if state.last_duration is None else round(state.last_duration, 3)
             stages = event.manifest["stages"]
             counts = {"documents": stages[0]["out"], "kept": stages[-1]["out"]} if stages else {}
             written = sum(file["bytes"] for file in event.manifest["files"])

@@ -111,6 +111,10 @@ class ChildHost:
             "rules": {label: asdict(phase.rules[label]) for label in fused if label in phase.rules},
         }
         self._limits = limits
+        # CUDA reserves far more address space than it uses, and loads much of itself with the first batch
+        gpus = bool(phase.resources.gpus)
+        self._memory = 0 if gpus else limits.memory_bytes
+        self._growth = limits.growth_bytes * (16 if gpus else 1)
         self._beat = Heartbeat()
         self._child: subprocess.Popen[bytes] | None = None
         self._channel: Channel | None = None
@@ -168,7 +172,7 @@ class ChildHost:
     def _started(self, again: bool = False) -> Channel | None:
         """The channel to a new child that has been set up; None when that was killed, unless it is so `again`."""
         self._beat.idle()
-        arguments = (os.getpid(), self._beat.descriptor, self._limits.memory_bytes)
+        arguments = (os.getpid(), self._beat.descriptor, self._memory)
         self._child = subprocess.Popen(
             child_command("tokenmill.executors.host_child", *arguments),
             stdin=subprocess.PIPE,
@@ -222,7 +226,7 @@ class ChildHost:
 
     def _replace_if_grown(self) -> None:
         assert self._child is not None
-        if resident_bytes(self._child.pid) > self._baseline + self._limits.growth_bytes:
+        if resident_bytes(self._child.pid) > self._baseline + self._growth:
             self._stop()
 
 

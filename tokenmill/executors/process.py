@@ -32,15 +32,14 @@ def die_with_parent(parent: int) -> None:
 
 
 def limit_memory(limit_bytes: int) -> None:
-    """Bound the address space: an allocation beyond it fails in this process instead of on the machine."""
+    """Bound the address space: an allocation beyond it fails in this process instead of on the machine. 0: no bound."""
     import resource
 
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    wanted = limit_bytes if hard == resource.RLIM_INFINITY else min(limit_bytes, hard)
-    try:
-        resource.setrlimit(resource.RLIMIT_AS, (wanted, hard))
-    except (ValueError, OSError):  # macOS refuses; the other limits still hold
-        pass
+    if limit_bytes:
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        wanted = limit_bytes if hard == resource.RLIM_INFINITY else min(limit_bytes, hard)
+        with contextlib.suppress(ValueError, OSError):  # macOS refuses; the other limits still hold
+            resource.setrlimit(resource.RLIMIT_AS, (wanted, hard))
     try:
         # if the machine runs out all the same, this process goes first
         with open("/proc/self/oom_score_adj", "w") as stream:

@@ -133,6 +133,11 @@ class RayExecutor:
         shift = _Shift(jobs, self._board, self.workers, self._silence)
         try:
             yield from shift.run()
+        except SystemError as error:
+            # what a handler of a signal raises inside Ray's compiled code comes out as the cause of a SystemError
+            if error.__cause__ is None:
+                raise
+            raise error.__cause__ from None
         finally:
             shift.abandon(cancel=not self._ours)
 
@@ -173,7 +178,7 @@ class _Shift:
             if not self._flights:
                 return
             for ref in self._ready():
-                yield self._land(ref)
+                yield from self._land(ref)
             if time.monotonic() - self._looked >= LOOK_SECONDS:
                 self._looked = time.monotonic()
                 yield from self._listen()
@@ -209,7 +214,7 @@ class _Shift:
             done += ray.wait(rest, num_returns=len(rest), timeout=0)[0]
         return done
 
-    def _land(self, ref: Any) -> ShardEvent:
+    def _land(self, ref: Any) -> Iterator[ShardEvent]:
         """What became of a job."""
         flight = self._flights.pop(ref)
         job, key = flight.job, (flight.job.task.phase, flight.job.index)
@@ -220,7 +225,8 @@ class _Shift:
         except _LOST as error:
             lane.landed(flight.actor, alive=not isinstance(error, lost.RayActorError))
             self._lost[key] += 1
-            return self._retry(job, _loss(error), self._lost[key] < MAX_LOST)
+            yield self._retry(job, _loss(error), self._lost[key] < MAX_LOST)
+            return
         except lost.RayError as error:
             raise FatalError(
                 "the cluster cannot run shards of this run",
@@ -230,12 +236,15 @@ class _Shift:
         lane.landed(flight.actor, alive=True)
         if "manifest" in answer:
             attempts = 1 + self._failed[key] + self._lost[key]
-            return ShardResult(job.task.phase, job.index, answer["manifest"], attempts=attempts)
+            if not flight.started:  # shorter than the time between two looks at the board
+                yield ShardStart(job.task.phase, job.index, answer["where"])
+            yield ShardResult(job.task.phase, job.index, answer["manifest"], attempts=attempts)
+            return
         told = TokenmillError.from_fields(answer)
         if not isinstance(told, ShardError):
             raise told
         self._failed[key] += 1
-        return self._retry(job, told, self._failed[key] < MAX_ATTEMPTS)
+        yield self._retry(job, told, self._failed[key] < MAX_ATTEMPTS)
 
     def _retry(self, job: Job, error: TokenmillError, again: bool) -> ShardEvent:
         phase, attempts = (

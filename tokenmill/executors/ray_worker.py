@@ -73,7 +73,8 @@ class Runners:
         """A shard, in words that travel: {"manifest": ...} or the fields of an error."""
         self._speaker.begin(board, task.phase, index)
         try:
-            return {"manifest": self._ready(task).run_shard(index, self._speaker.progress)}
+            manifest = self._ready(task).run_shard(index, self._speaker.progress)
+            return {"manifest": manifest, "where": self._speaker.where}
         except TokenmillError as error:
             error.where = error.where or f"node {socket.gethostname()}"
             return error.to_fields()
@@ -123,13 +124,12 @@ class _Speaker:
     def __init__(self) -> None:
         self._say: Callable[..., None] = lambda **word: None
         self._last = 0.0
+        self.where = f"{socket.gethostname()} process {os.getpid()}"
 
     def begin(self, board: Any, phase: int, index: int) -> None:
-        where = f"{socket.gethostname()} process {os.getpid()}"
-
         def say(**more: Any) -> None:
             with contextlib.suppress(Exception):  # the board may be on a machine that is gone
-                board.put.remote({"phase": phase, "index": index, "where": where, **more})
+                board.put.remote({"phase": phase, "index": index, "where": self.where, **more})
 
         self._say = say
         say()

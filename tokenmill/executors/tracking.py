@@ -48,6 +48,9 @@ class Active:
     counts: Mapping[str, Any] = field(default_factory=dict)
 
 
+_NOTHING: Mapping[str, Any] = {"stages": []}
+
+
 @dataclass
 class PhaseState:
     """One phase as far as its events tell. Counts include what earlier sessions have committed.
@@ -63,7 +66,9 @@ class PhaseState:
     sized: bool = False
     before: int = 0
     manifests: dict[int, Mapping[str, Any]] = field(default_factory=dict)
-    """Of the committed shards; the same objects that the run holds."""
+    """Of the committed shards, what must be subtracted should they be taken back; empty where that cannot be."""
+    split: bool = False
+    """Whether the shards are spans of files, which may be taken back."""
     failed: dict[int, ShardResult] = field(default_factory=dict)
     retries: int = 0
     active: dict[int, Active] = field(default_factory=dict)
@@ -77,6 +82,8 @@ class PhaseState:
     began: float | None = None
     """When its first shard was given to a worker: a phase may be open for long before there is work for it."""
     ended: float | None = None
+    last_duration: float | None = None
+    """Seconds of the shard that ended last, None where nobody said when it began."""
     durations: list[float] = field(default_factory=list)
     paces: list[float] = field(default_factory=list)
     """Weights of the shards in `durations`."""
@@ -211,12 +218,13 @@ class RunTracker:
 
     def _opened(self, phase: Phase, event: PhaseStart, now: float) -> PhaseState:
         weights, sized = self._weights(phase, len(event.names))
-        state = PhaseState(phase, event.names, weights, now, sized)
+        split = any(shard.part is not None for shard in self.spec.plan.inputs)
+        state = PhaseState(phase, event.names, weights, now, sized, split=split)
         numbers = {name: index for index, name in enumerate(event.names)} if event.committed else {}
         for name, manifest in event.committed.items():
             state.before += 1
             state.weight_before += weights[numbers[name]]
-            state.manifests[numbers[name]] = manifest
+            state.manifests[numbers[name]] = _counts_of(state, manifest)
             _add(state, manifest)
         state.documents_before = state.totals["documents"]
         return state
@@ -247,12 +255,22 @@ def _finish(state: PhaseState, result: ShardResult, now: float) -> None:
         state.failed[result.index] = result
         return
     state.failed.pop(result.index, None)
-    state.manifests[result.index] = result.manifest
+    state.manifests[result.index] = _counts_of(state, result.manifest)
     state.weight_done += state.weights[result.index]
+    state.last_duration = None
     if active is not None:
-        state.durations.append(now - active.since)
+        state.last_duration = now - active.since
+        state.durations.append(state.last_duration)
         state.paces.append(state.weights[result.index])
     _add(state, result.manifest)
+
+
+def _counts_of(state: PhaseState, manifest: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What `_add` reads of a manifest, where it may be needed again: a manifest takes 16 KB of memory."""
+    if not state.split:
+        return _NOTHING
+    wanted = ("stage", "out", "quarantined", "dropped")
+    return {"stages": [{key: stage[key] for key in wanted} for stage in manifest["stages"]]}
 
 
 def _take_back(state: PhaseState, index: int) -> None:
