@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 DEMO := demo-out
 PEER := .bench/datatrove
 
-.PHONY: demo test test-slow lint format bench bench-env clean
+.PHONY: demo test test-slow test-faults lint format bench bench-env clean
 
 demo: $(READY)  ## the fineweb recipe on the bundled archive
 	rm -rf $(DEMO)
@@ -19,6 +19,9 @@ test: $(READY)  ## the fast suite
 
 test-slow: $(READY)  ## the whole crawl, and every kill point
 	$(BIN)/python -m pytest -m slow -x
+
+test-faults: $(READY)  ## kills, failing disks, full disks, a million documents: docs/reliability.md
+	$(BIN)/python -m pytest -m faults --durations=0
 
 lint: $(READY)  ## style, types, direction of imports
 	$(BIN)/ruff check .

@@ -102,7 +102,7 @@ def check_space(
 def _judge(what: str, place: str, free: int, needed: float) -> list[str]:
     if needed <= 0 or free >= needed:
         return []
-    numbers = f"{_gigabytes(needed)} GB are needed by estimate for {what}, {_gigabytes(free)} GB are free at {place}"
+    numbers = f"{_size(needed)} are needed by estimate for {what}, {_size(free)} are free at {place}"
     if free < needed * HOPELESS:
         raise ConfigError(
             "there is no room for this run",
@@ -112,8 +112,11 @@ def _judge(what: str, place: str, free: int, needed: float) -> list[str]:
     return [f"{numbers}; a full disk stops the run, and it can be resumed"]
 
 
-def _gigabytes(count: float) -> str:
-    return f"{max(count, 0) / 1e9:,.3g}" if count < 1e10 else f"{count / 1e9:,.0f}"
+def _size(count: float) -> str:
+    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return f"{max(count, 0) / 1e3:.0f} kB"
 
 
 def _existing(path: str) -> str:

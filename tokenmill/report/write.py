@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tokenmill.io.runfolder import RunFolder
+from tokenmill.io.runfolder import RunFolder, disk_error
 from tokenmill.report.card import render_card
 from tokenmill.report.duplicates import duplicates
 from tokenmill.report.funnel import Funnel, fold
@@ -12,7 +12,10 @@ from tokenmill.report.samples import collect_samples
 
 def write_report(folder: RunFolder) -> Funnel:
     """Write both from the manifests, and return the funnel. Works on finished and unfinished runs."""
-    funnel = fold(folder)
-    folder.write_text("report.html", render(funnel, collect_samples(folder), duplicates(folder)))
-    folder.write_text("README.md", render_card(funnel))
+    try:
+        funnel = fold(folder)
+        folder.write_text("report.html", render(funnel, collect_samples(folder), duplicates(folder)))
+        folder.write_text("README.md", render_card(funnel))
+    except OSError as error:
+        raise disk_error(error, str(error.filename or folder.location)) from error
     return funnel
