@@ -28,7 +28,7 @@ def note(what: str) -> None:
             stream.write(f"{what} {time.time():.3f} {os.environ.get('CUDA_VISIBLE_DEVICES') or '-'}\n")
 
 
-class Slow(Filter):
+class SlowFilter(Filter):
     """CPU work: takes a while over every document and drops short ones."""
 
     reads = ("text",)
@@ -39,7 +39,7 @@ class Slow(Filter):
         return "short" if len(doc.text) < 5 else None
 
 
-class Model(Annotate):
+class LetterModel(Annotate):
     """A linear model over letter counts, loaded in `setup`."""
 
     reads = ("text",)
@@ -62,7 +62,7 @@ class Model(Annotate):
         return {"model_score": pa.array([np.float32(c @ self._weights) for c in counts], pa.float32())}
 
 
-class Late(Filter):
+class BehindModel(Filter):
     """CPU work behind the model."""
 
     reads = ("model_score",)
@@ -71,5 +71,5 @@ class Late(Filter):
         return "low_score" if doc["model_score"] < -40 else None
 
 
-model = Pipeline("model", [ReadJsonl(), Slow(), Model(), Late(), WriteParquet()])
-slow = Pipeline("slow", [ReadJsonl(), Slow(), WriteParquet()])
+model = Pipeline("model", [ReadJsonl(), SlowFilter(), LetterModel(), BehindModel(), WriteParquet()])
+slow = Pipeline("slow", [ReadJsonl(), SlowFilter(), WriteParquet()])
