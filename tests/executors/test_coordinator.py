@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.executors.events import Told
+from tokenmill.executors import coordinator
+from tokenmill.executors.base import Notice
 from tokenmill.executors.coordinator import COORDINATOR_JSON, CoordinatorFile, liveness, span
 from tokenmill.executors.local import InlineExecutor
 from tokenmill.io.runfolder import RunFolder
@@ -78,3 +83,52 @@ def test_a_folder_that_cannot_be_written_to_stops_nothing(tmp_path: Path) -> Non
 
 def test_spans_for_people() -> None:
     assert [span(s) for s in (42, 720, 12_240, 200_000)] == ["42 s", "12 min", "3.4 h", "2.3 days"]
+
+
+class SlowFolder(RunFolder):
+    """Writes of the file wait until they may."""
+
+    def __init__(self, location: str) -> None:
+        super().__init__(location)
+        self.begun, self.may = threading.Event(), threading.Event()
+
+    def write_json(self, relative: str, value: Any) -> None:
+        self.begun.set()
+        assert self.may.wait(30)
+        super().write_json(relative, value)
+
+
+def test_a_late_word_never_stands_over_the_last_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coordinator, "END_SECONDS", 0.1)
+    told, folder = Told([1]), SlowFolder(str(tmp_path))
+    file = CoordinatorFile(folder, told.tracker, InlineExecutor(), clock=told.clock)
+    told.watchers.append(file)
+    told.begin()
+    ticking = threading.Thread(target=file.tick)
+    ticking.start()
+    assert folder.begun.wait(10)
+    told.end()
+    file.tick()  # one is under way: not waited for
+    ending = threading.Thread(target=file.end, args=("finished", 0))
+    ending.start()
+    ending.join(10)
+    assert not ending.is_alive(), "the end of a run waits for a store that does not answer"
+    folder.may.set()
+    ticking.join(10)
+    for thread in threading.enumerate():
+        if thread.name == "last word":
+            thread.join(10)
+    assert liveness(folder).state == "finished"
+    told.clock.now = 1000
+    file.tick()
+    assert liveness(folder).state == "finished"
+
+
+def test_a_notice_before_any_phase_says_that_the_run_lives(tmp_path: Path) -> None:
+    told, file, folder = _file(tmp_path)
+    told.tell(Notice(0, "looking at what is committed"))
+    file.tick()
+    assert liveness(folder).is_live
+    content = folder.read_json(COORDINATOR_JSON)
+    assert content["phases"] == []
+    assert content["notices"][0]["text"] == "looking at what is committed"

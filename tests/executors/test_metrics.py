@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import urllib.request
+from collections import deque
 from collections.abc import Iterator
 
 import pytest
 
 from tests.executors.events import Told, manifest
 from tokenmill.core.errors import ConfigError
-from tokenmill.executors.base import ShardResult
+from tokenmill.executors.base import Notice, ShardResult
 from tokenmill.executors.metrics import MOST_REASONS, PrometheusBackend, RunMetrics
 
 
@@ -94,3 +95,25 @@ def test_without_the_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(__import__("sys").modules, "prometheus_client", None)
     with pytest.raises(ConfigError, match=r"tokenmill\[metrics\]"):
         PrometheusBackend(0)
+
+
+def test_every_duration_is_told_once_however_many(served: tuple[Told, RunMetrics, int]) -> None:
+    told, metrics, port = served
+    told.begin()
+    state = told.tracker.phases[0]
+    state.durations = deque(maxlen=2)  # as after a thousand shards
+    state.paces = deque(maxlen=2)
+    for index in range(5):
+        told.start(index)
+        told.clock.now += 10
+        told.done(index)
+    metrics.tick()
+    assert scrape(port)["tokenmill_shard_seconds_count"] == 5
+    assert scrape(port)["tokenmill_shard_seconds_sum"] == 50
+
+
+def test_a_notice_before_any_phase_is_no_trouble(served: tuple[Told, RunMetrics, int]) -> None:
+    told, metrics, port = served
+    told.tell(Notice(0, "looking at what is committed"))
+    metrics.tick()
+    assert scrape(port) == {}

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tokenmill.core.errors import ConfigError
+from tokenmill.core.phases import data_phases
 from tokenmill.core.plan import Annotation, make_plan
 from tokenmill.core.stage import InputShard
 from tokenmill.executors.preflight import MARGIN, check_space, estimate_bytes
-from tokenmill.executors.runspec import Options, RunSpec
+from tokenmill.executors.runspec import RUN_JSON, Options, RunSpec
 from tokenmill.io.runfolder import RunFolder
 from tokenmill.pipelines import recipe
 
@@ -51,3 +53,28 @@ def test_on_an_object_store_the_temporary_folder_counts() -> None:
     assert check_space(spec, folder, workers=2, free=lambda path: 2 * 10**12) == []
     [warning] = check_space(spec, folder, workers=64, free=lambda path: 10**12)
     assert "TMPDIR" in warning
+
+
+def _begin(spec: RunSpec, folder: RunFolder, committed: int) -> None:
+    content: dict[str, Any] = {}
+    folder.write_json(RUN_JSON, content)
+    for phase in data_phases(spec.plan.phases):
+        for slug in spec.slugs[:committed]:
+            folder.write_json(f"phases/{phase.directory}/manifests/{slug}.json", content)
+
+
+@pytest.mark.parametrize("place", ["disk", "store"])
+def test_a_run_that_has_begun_is_judged_by_what_is_left_and_never_refused(tmp_path: Path, place: str) -> None:
+    spec = _spec(10**12)
+    folder = RunFolder(str(tmp_path / "out") if place == "disk" else f"memory://{tmp_path.name}")
+    with pytest.raises(ConfigError):
+        check_space(spec, folder, workers=100, free=lambda path: 10**6)
+    _begin(spec, folder, 9)
+    [warning] = check_space(spec, folder, workers=100, free=lambda path: 10**6)
+    needed = estimate_bytes(spec) * MARGIN
+    if place == "disk":  # a tenth
+        assert f"{needed / 1e10:,.3g} GB are needed" in warning
+        assert check_space(spec, folder, free=lambda path: int(needed / 9)) == []
+    assert "--no-preflight" not in warning
+    _begin(spec, folder, 10)
+    assert check_space(spec, folder, workers=100, free=lambda path: 0) == []

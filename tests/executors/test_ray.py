@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,10 +14,11 @@ from typing import Any
 
 import pytest
 
-from tests.executors.ray_cluster import cluster, run_on
+from tests.executors.ray_cluster import cluster, run_on, wait_for
 from tests.executors.support import digests, recipe, rows
 from tokenmill.cli.recipes import load_recipe
 from tokenmill.core.pipeline import Pipeline, load_file
+from tokenmill.core.stage import Resources
 from tokenmill.executors.base import Executor, ShardRetry, ShardStart
 from tokenmill.executors.local import InlineExecutor, LocalExecutor
 
@@ -24,7 +27,7 @@ MODEL = ROOT / "tests/data/model_recipe.py"
 
 ray = pytest.importorskip("ray")
 
-from tokenmill.executors.ray import RayExecutor, _Shift  # noqa: E402 - needs Ray
+from tokenmill.executors.ray import RayExecutor, _Lane, _Shift  # noqa: E402 - needs Ray
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
 
@@ -120,6 +123,50 @@ def test_a_bounded_number_is_in_flight(
     outcome, _ = run_on(RayExecutor(workers=workers), recipe("trap"), jsonl(tmp_path / "in", 12, 5), tmp_path / "out")
     assert outcome.failures == {}
     assert max(flying) == most
+
+
+def test_another_recipe_in_the_same_session_and_folder(tmp_path: Path, machines: Path) -> None:
+    """The processes of the session have read the first one."""
+    source = jsonl(tmp_path / "in", 4, 20)
+    for name in ("trap", "batch_trap"):
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+        run_on(RayExecutor(), recipe(name), source, tmp_path / "out")
+        run_on(InlineExecutor(), recipe(name), source, tmp_path / name)
+        assert digests(tmp_path / "out") == digests(tmp_path / name)
+
+
+def test_an_actor_that_is_killed_is_replaced(tmp_path: Path, machines: Path) -> None:
+    pipeline: Pipeline = load_file(str(MODEL)).model
+    source = jsonl(tmp_path / "in", 6, 60)
+    killed: list[int] = []
+
+    class Unlucky(RayExecutor):
+        """Loses a process with a model while it works."""
+
+        def map(self, jobs: Any) -> Any:
+            for event in super().map(jobs):
+                if isinstance(event, ShardStart) and event.phase == 1 and not killed:
+                    killed.append(int(event.where.split()[-1]))
+                    os.kill(killed[0], signal.SIGKILL)
+                yield event
+
+    outcome, _ = run_on(Unlucky(), pipeline, source, tmp_path / "ray")
+    assert killed
+    assert outcome.failures == {}
+    run_on(InlineExecutor(), pipeline, source, tmp_path / "local")
+    assert digests(tmp_path / "ray") == digests(tmp_path / "local")
+
+
+def test_an_actor_is_not_trusted_after_a_loss_of_any_kind(machines: Path) -> None:
+    """For one that the memory monitor has killed, Ray 2.60 raises OutOfMemoryError, and the actor is dead."""
+    lane = _Lane(Resources(cpus=0, gpus=0.5))
+    actor = object()
+    lane._actors.append(actor)
+    lane._in_flight = 1
+    lane.lost(actor)
+    assert lane._actors == lane._idle == []
+    assert not lane.free(), "the next job waits a little"
+    wait_for(lane.free, 2)
 
 
 def test_no_cluster_is_one_clear_error(tmp_path: Path) -> None:

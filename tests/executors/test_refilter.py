@@ -12,8 +12,10 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
 from tests.executors.support import digests, rows
+from tokenmill.cli.main import app
 from tokenmill.cli.refilter import refilter_run
 from tokenmill.cli.run import RunRequest, run_recipe
 from tokenmill.core.errors import ConfigError
@@ -132,6 +134,20 @@ def test_the_refiltered_run_holds_its_recipe(annotated: Path, tmp_path: Path) ->
     assert refilter_run(str(annotated), str(tmp_path / "again"), ("gopher_quality.min_words=60",), 0) == 0
     assert command(str(tmp_path / "again" / "run.json"), None, tmp_path / "fresh") == 0
     assert data(tmp_path / "again") == data(tmp_path / "fresh")
+
+
+def test_the_check_of_the_disk_can_be_left_out(
+    annotated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: Any, **options: Any) -> list[str]:
+        raise ConfigError("there is no room for this run", fix="--no-preflight")
+
+    monkeypatch.setattr("tokenmill.cli.run.check_space", full)
+    arguments = ["refilter", str(annotated), "--output", str(tmp_path / "again"), "--workers", "0"]
+    refused = CliRunner().invoke(app, arguments)
+    assert isinstance(refused.exception, ConfigError)
+    done = CliRunner().invoke(app, [*arguments, "--no-preflight"])
+    assert done.exit_code == 0, done.output
 
 
 def test_worker_processes_give_the_same(annotated: Path, tmp_path: Path) -> None:

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from tests.io.archives import member, record, stored
+from tokenmill import Annotate
 from tokenmill.core.phases import Phase
 from tokenmill.core.pipeline import Pipeline
 from tokenmill.core.plan import Annotation, make_plan
-from tokenmill.core.stage import InputShard
+from tokenmill.core.stage import InputShard, Resources
 from tokenmill.dedup.exact import ExactDedup
-from tokenmill.executors.base import Executor, Notice, PhaseEnd, PhaseEvent
+from tokenmill.executors.base import Executor, Notice, PhaseEnd, PhaseEvent, ShardResult
 from tokenmill.executors.local import InlineExecutor, LocalExecutor
 from tokenmill.executors.run import RunOutcome, execute
 from tokenmill.executors.runspec import Options, RunSpec
+from tokenmill.executors.worker import ShardRunner, ShardTask, _Attempt
 from tokenmill.extract.text import ExtractText
 from tokenmill.io.filesystem import list_inputs
 from tokenmill.io.parquet import WriteParquet
-from tokenmill.io.runfolder import RunFolder
+from tokenmill.io.runfolder import Attempt, RunFolder
 from tokenmill.io.units import split
 from tokenmill.io.warc import ReadWarc
 from tokenmill.report.documents import Documents
@@ -122,3 +125,41 @@ def test_a_document_is_found_in_its_span(tmp_path: Path, source: Path) -> None:
     for path in sorted((tmp_path / "data").glob("*.parquet")):
         for row in pq.read_table(path, columns=["file_path", "warc_offset"]).to_pylist():
             assert documents.shard_of(f"{row['file_path']}#{row['warc_offset']}") == path.stem
+
+
+class Weigh(Annotate):
+    """A stage with needs of its own, so that a second phase begins with it."""
+
+    reads = ("text",)
+    adds = {"weight": pa.int64()}
+    resources = Resources(cpus=0.5)
+
+    def annotate(self, batch: pa.RecordBatch) -> Mapping[str, pa.Array]:
+        return {"weight": pa.array([len(text) for text in batch.column("text").to_pylist()], pa.int64())}
+
+
+def test_a_lost_worker_that_lives_on_publishes_nothing_from_a_span_that_was_moved(tmp_path: Path, source: Path) -> None:
+    """It has read the first phase before the span was moved, and commits the second one after it."""
+    whole = list_inputs(str(source), (".warc.gz",))
+    pipeline = Pipeline("weighed", [ReadWarc(), ExtractText(), Weigh(), WriteParquet()])
+    spec = RunSpec.of(make_plan(pipeline, split(whole, SPAN)), Options(split_bytes=SPAN), str(source))
+    plain = RunSpec.of(make_plan(pipeline, whole), Options(), str(source))
+    execute(plain, RunFolder(str(tmp_path / "whole")), InlineExecutor())
+    lost: list[tuple[int, ShardRunner, Attempt, dict[str, Any]]] = []
+
+    def observe(phase: Phase, event: PhaseEvent) -> None:
+        if isinstance(event, Notice):
+            index = spec.slugs.index(event.fields["spans"][0])
+            runner = ShardRunner(ShardTask(str(tmp_path / "out"), 1, inline=True), spec=spec)
+            attempt = runner.folder.new_attempt(runner.phase.directory, spec.slugs[index])
+            lost.append((index, runner, attempt, _Attempt(runner, index, attempt, lambda counts: None).run()))
+        if isinstance(event, ShardResult) and lost and (event.phase, event.index) == (0, lost[-1][0]):
+            _, runner, attempt, manifest = lost[-1]
+            if attempt.directory.exists():
+                runner.folder.commit(runner.phase.directory, attempt, manifest)
+
+    outcome = execute(spec, RunFolder(str(tmp_path / "out")), InlineExecutor(), observer=observe)
+    assert outcome.failures == {}
+    assert lost, "no span was moved: the test shows nothing"
+    assert published(tmp_path / "out").equals(published(tmp_path / "whole"))
+    assert fold(RunFolder(str(tmp_path / "out"))).balance == 0

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import statistics
+from typing import Any
 
 import pytest
 
 from tests.executors.events import Told, manifest
-from tokenmill.executors.tracking import RECENT_SECONDS, snapshot
+from tokenmill.executors.tracking import RECENT_SECONDS, STRAGGLER_RECENT, snapshot
 
 
 def test_counts_rates_and_the_time_left_go_by_bytes() -> None:
@@ -134,3 +136,45 @@ def test_a_snapshot_is_json_and_bounded() -> None:
     assert json.loads(json.dumps(values)) == values
     phase = values["phases"][0]
     assert (phase["active_shards"], len(phase["active"]), values["retries"]) == (299, 50, 1)
+
+
+def test_stragglers_and_the_time_left_cost_the_same_however_many_have_finished(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = Told([1] * 5000)
+    told.begin()
+    state = told.tracker.phases[0]
+    for index in range(4999):
+        told.start(index)
+        told.clock.now += 1 if index < 3000 else 100
+        told.done(index)
+    told.start(4999)
+    began = told.clock.now
+    sorted_at_once: list[int] = []
+    median = statistics.median
+
+    def counted(data: Any) -> float:
+        sorted_at_once.append(len(data))
+        return float(median(data))
+
+    monkeypatch.setattr(statistics, "median", counted)
+    assert state.stragglers(began + 299) == {}  # the last ones took 100 s
+    for tenth in range(10):
+        assert list(state.stragglers(began + 301 + tenth / 20)) == [4999]
+    assert sorted_at_once == [STRAGGLER_RECENT] * 2
+    assert state.eta(told.clock()) == pytest.approx(state.seconds(told.clock()) / 4999)
+    state.weights = ()  # not summed again
+    assert state.eta(told.clock()) == pytest.approx(state.seconds(told.clock()) / 4999)
+
+
+def test_a_shard_that_has_ended_is_no_straggler_of_an_earlier_look() -> None:
+    told = Told([1] * 5)
+    told.begin()
+    for index in range(5):
+        told.start(index)
+    told.clock.now = 1
+    for index in range(3):
+        told.done(index)
+    told.clock.now = 100
+    assert set(told.tracker.phases[0].stragglers(100)) == {3, 4}
+    told.done(3)
+    assert set(told.tracker.phases[0].stragglers(100)) == {4}
+    assert [one["shard"] for one in snapshot(told.tracker)["stragglers"]] == ["s4"]

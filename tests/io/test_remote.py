@@ -10,6 +10,7 @@ import random
 import time
 from typing import Any
 
+import botocore.exceptions  # type: ignore[import-untyped]
 import fsspec
 import pytest
 
@@ -219,6 +220,19 @@ def test_the_wait_is_what_the_store_asks_for_but_not_longer_than_the_longest() -
     retries.failed(retry.Busy("much later", after=1000.0))
     assert middle - begin >= 0.05
     assert 0.2 <= time.monotonic() - middle < 60.0
+
+
+@pytest.mark.parametrize("code", ["ExpiredToken", "InvalidToken"])
+def test_credentials_that_have_expired_are_tried_twice_again(code: str) -> None:
+    calls = []
+
+    def call() -> None:
+        calls.append(1)
+        raise botocore.exceptions.ClientError({"Error": {"Code": code}}, "GetObject")
+
+    with pytest.raises(PermissionError, match=f"expired.*{code}"):
+        retry.retrying("read s3://b/k", call, retry.Patience(first=0.001))
+    assert len(calls) == 3
 
 
 def test_a_mistake_in_code_is_not_taken_for_a_failure_of_the_store() -> None:

@@ -174,6 +174,26 @@ def test_a_loser_touches_no_published_name(folder: RunFolder, bucket: Bucket, tm
     assert list((tmp_path / "temp").iterdir()) == []
 
 
+def test_a_loser_whose_upload_is_swept_away_finds_the_winner_when_it_tries_again(
+    folder: RunFolder, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    winner: list[dict[str, Any]] = []
+    stored = objects.Objects._stored
+
+    def swept(self: objects.Objects, path: str) -> tuple[int, str]:
+        if not winner:
+            winner.append({})
+            winner[0] = publish(RunFolder(bucket.url("run")), b"two")
+            folder.remove(f"phases/{PHASE}/attempts")  # the other coordinator has ended the phase
+        return stored(self, path)
+
+    monkeypatch.setattr(objects.Objects, "_stored", swept)
+    with pytest.raises(ShardError, match="cannot write"):
+        publish(folder, b"one")
+    assert publish(folder, b"one") == winner[0]
+    assert check_published(bucket) == winner[0]
+
+
 def test_of_many_workers_that_publish_one_shard_one_wins(folder: RunFolder, bucket: Bucket) -> None:
     bucket.proxy.at_random(5, slow_down=0.05, reset=0.05, lost=0.1)
     workers = 4

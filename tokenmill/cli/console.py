@@ -8,11 +8,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from tokenmill.core.errors import TokenmillError
 from tokenmill.report.funnel import Funnel
 from tokenmill.report.html import human_bytes, percent
 from tokenmill.report.overlap import Overlap
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_BREAK = re.compile(r"\r\n|[\t\n\r]")
+_INDENT = " " * len("  where: ")
 
 
 def output_console() -> Console:
@@ -34,13 +37,33 @@ def _console(**options: bool) -> Console:
 
 
 def safe(text: str) -> str:
-    """Text from archives without control sequences and markup."""
+    """Text from archives without control sequences and markup; it may have several lines."""
     return escape(_CONTROL.sub("", text))
+
+
+def safe_line(text: str) -> str:
+    """The same for a name or another value of one line: none may begin a line of its own."""
+    return safe(_BREAK.sub(" ", text))
+
+
+def error_text(error: TokenmillError) -> str:
+    """The message of an error, as plain text without control sequences.
+
+    Names from lists and archives get into messages: what is not in the first line of a part is indented, so that it
+    cannot pass for another part or message.
+    """
+    parts = {name: _part(getattr(error, name)) for name in ("what", "where", "why", "fix")}
+    return str(TokenmillError(parts.pop("what"), **parts))
+
+
+def _part(text: str) -> str:
+    lines = (_CONTROL.sub("", line) for line in text.split("\n"))
+    return f"\n{_INDENT}".join(line for line in lines if line.strip())
 
 
 def funnel_table(funnel: Funnel) -> Table:
     """The funnel with the most frequent reasons of every stage."""
-    table = Table(title=f"{funnel.run['recipe']}: {funnel.records:,} records read, {funnel.kept:,} kept")
+    table = Table(title=f"{safe_line(funnel.run['recipe'])}: {funnel.records:,} records read, {funnel.kept:,} kept")
     for name in ("stage", "in", "out", "lost", "of all", "bytes out", "seconds"):
         table.add_column(name, justify="left" if name == "stage" else "right", no_wrap=True)
     table.add_column("why", overflow="fold")
@@ -48,14 +71,14 @@ def funnel_table(funnel: Funnel) -> Table:
     for stage in funnel.stages:
         reasons = (stage.dropped + stage.quarantined).most_common(4)
         table.add_row(
-            safe(stage.stage),
+            safe_line(stage.stage),
             f"{stage.into:,}",
             f"{stage.out:,}",
             f"{stage.into - stage.out:,}",
             percent(stage.out / records),
             human_bytes(stage.bytes_out),
             f"{stage.seconds:.1f}",
-            safe(", ".join(f"{reason} {n:,}" for reason, n in reasons)),
+            safe_line(", ".join(f"{reason} {n:,}" for reason, n in reasons)),
         )
     return table
 
@@ -70,11 +93,11 @@ def overlap_table(overlap: Overlap) -> Table:
         nearest, common = overlap.nearest(rule)
         removes = overlap.removes(rule)
         table.add_row(
-            safe(rule),
+            safe_line(rule),
             f"{removes:,}",
             percent(removes / max(overlap.documents, 1)),
             f"{overlap.first[rule]:,}",
             f"{overlap.only[rule]:,}",
-            safe(f"{nearest} {common:,} ({percent(common / removes)})") if nearest else "",
+            safe_line(f"{nearest} {common:,} ({percent(common / removes)})") if nearest else "",
         )
     return table

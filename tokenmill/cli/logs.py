@@ -49,17 +49,18 @@ class JsonLog:
 
     def observe(self, phase: Phase, event: PhaseEvent) -> None:
         """One event, which the tracker has seen already."""
+        where = {"phase": phase.index + 1, "name": phase.directory.partition("@")[0]}
+        if isinstance(event, Notice):  # may come before any phase
+            self._say("warning", "notice", **where, text=event.text, fields=dict(event.fields))
+            return
         state = self._tracker.phases.get(phase.index)
         if state is None:
             return
-        where = {"phase": phase.index + 1, "name": phase.directory.partition("@")[0]}
         if isinstance(event, PhaseStart):
             self._told[phase.index] = self._clock()
             self._say("info", "phase_start", **where, shards=state.shards, committed_before=state.before)
         elif isinstance(event, PhaseEnd):
             self._say("info", "phase_end", **where, **_counts(state), seconds=self._seconds(state))
-        elif isinstance(event, Notice):
-            self._say("warning", "notice", **where, text=event.text, fields=dict(event.fields))
         elif isinstance(event, ShardProgress):
             self._progress(state, where)
         else:

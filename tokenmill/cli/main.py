@@ -51,6 +51,9 @@ RayAddressOption = Annotated[
     Optional[str],
     typer.Option("--ray-address", help="auto (default): the cluster of this machine or RAY_ADDRESS; local; ray://..."),
 ]
+PreflightOption = Annotated[
+    bool, typer.Option("--preflight/--no-preflight", help="look at the free disk space before the run")
+]
 
 
 @app.command()
@@ -90,9 +93,7 @@ def run(
     metrics_port: Annotated[
         Optional[int], typer.Option("--metrics-port", help="serve Prometheus metrics on this port (extra `metrics`)")
     ] = None,
-    preflight: Annotated[
-        bool, typer.Option("--preflight/--no-preflight", help="look at the free disk space before the run")
-    ] = True,
+    preflight: PreflightOption = True,
 ) -> None:
     """Run a recipe: archives in, clean Parquet and a report out. Run it again to resume."""
     from tokenmill.cli.run import RunRequest, run_recipe
@@ -127,11 +128,14 @@ def refilter(
     workers: WorkersOption = -1,
     executor: ExecutorOption = Engine.local,
     ray_address: RayAddressOption = None,
+    preflight: PreflightOption = True,
 ) -> None:
     """Apply other thresholds to an annotated run: the data that a fresh run with them would give, in seconds."""
     from tokenmill.cli.refilter import refilter_run
 
-    raise typer.Exit(refilter_run(run, output, tuple(set or ()), workers, executor.value, ray_address))
+    raise typer.Exit(
+        refilter_run(run, output, tuple(set or ()), workers, executor.value, ray_address, preflight=preflight)
+    )
 
 
 @app.command()
@@ -250,5 +254,7 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except TokenmillError as error:
-        print(f"error: {error}", file=sys.stderr)
+        from tokenmill.cli.console import error_text  # commands that end well need not load it
+
+        print(f"error: {error_text(error)}", file=sys.stderr)
         sys.exit(error.exit_code)

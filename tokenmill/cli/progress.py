@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from tokenmill.cli.console import error_console, safe
+from tokenmill.cli.console import error_console, safe_line
 from tokenmill.core.phases import Phase
 from tokenmill.executors.base import Notice, PhaseEvent, ShardRetry
 from tokenmill.executors.coordinator import span
@@ -35,7 +35,7 @@ class ProgressView:
         self._stragglers: set[tuple[int, int]] = set()
 
     def __enter__(self) -> ProgressView:
-        self._console.print(f"run in {safe(self._location)}", highlight=False)
+        self._console.print(f"run in {safe_line(self._location)}", highlight=False)
         if self._console.is_terminal:
             self._live = Live(console=self._console, refresh_per_second=4, get_renderable=self._render)
             self._live.start()
@@ -50,11 +50,11 @@ class ProgressView:
     def observe(self, phase: Phase, event: PhaseEvent) -> None:
         """One event, which the tracker has seen already."""
         if isinstance(event, Notice):
-            self._print(f"note: {safe(event.text)}")
+            self._print(f"note: {safe_line(event.text)}")
         elif isinstance(event, ShardRetry):
             state = self._tracker.phases.get(phase.index)
-            name = safe(state.names[event.index]) if state else str(event.index)
-            self._print(f"{name}: attempt {event.attempts} failed, tried again: {safe(event.error.what)}")
+            name = safe_line(state.names[event.index]) if state else str(event.index)
+            self._print(f"{name}: attempt {event.attempts} failed, tried again: {safe_line(event.error.what)}")
         if self._live is None and time.monotonic() - self._printed >= LINE_SECONDS:
             self._print_lines()
 
@@ -64,8 +64,10 @@ class ProgressView:
             key = (state.phase.index, index)
             if key not in self._stragglers:
                 self._stragglers.add(key)
-                where = f" ({safe(state.active[index].where)})" if state.active[index].where else ""
-                self._print(f"{safe(state.names[index])}{where} has run for {span(seconds)}: much longer than others")
+                where = f" ({safe_line(state.active[index].where)})" if state.active[index].where else ""
+                self._print(
+                    f"{safe_line(state.names[index])}{where} has run for {span(seconds)}: much longer than others"
+                )
 
     def _print(self, line: str) -> None:
         self._console.print(line, highlight=False)
@@ -73,7 +75,7 @@ class ProgressView:
     def _print_lines(self) -> None:
         self._printed = time.monotonic()
         for state in self._shown():
-            self._print(safe(self._line(state)))
+            self._print(safe_line(self._line(state)))
 
     def _shown(self) -> list[PhaseState]:
         """The open phases, or the last one where all are complete."""
@@ -124,7 +126,9 @@ class ProgressView:
             for index, active in sorted(oldest):
                 numbers = [f"{active.counts.get(key, 0):,}" for key in COUNTS]
                 remark = f"straggler, {span(slow[index])} {active.where}" if index in slow else ""
-                table.add_row(safe(state.names[index]), *numbers, Text(remark, "yellow"))
+                table.add_row(
+                    safe_line(state.names[index]), *numbers, Text.from_markup(safe_line(remark), style="yellow")
+                )
             yield table
             if len(told) > SHOWN_ACTIVE:
                 yield Text(f"and {len(told) - SHOWN_ACTIVE} more shards under way", "dim")

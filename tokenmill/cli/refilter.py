@@ -18,6 +18,8 @@ def refilter_run(
     workers: int,
     executor: str = "local",
     ray_address: str | None = None,
+    *,
+    preflight: bool = True,
 ) -> int:
     """Filter, write the report, tell the user; returns the exit code."""
     if "://" not in run + output and Path(output).resolve().is_relative_to(Path(run).resolve()):
@@ -32,5 +34,6 @@ def refilter_run(
         workers=workers,
         executor=executor,
         ray_address=ray_address,
+        preflight=preflight,
     )
     return run_spec(request, spec)

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from tokenmill.cli.console import error_console, funnel_table, output_console, overlap_table, safe
+from tokenmill.cli.console import error_console, error_text, funnel_table, output_console, overlap_table, safe
 from tokenmill.cli.engine import choose_executor
 from tokenmill.cli.recipes import load_recipe
 from tokenmill.cli.watch import Watch
@@ -122,7 +122,8 @@ def _specify(request: RunRequest) -> RunSpec:
     if request.split is not None:
         options = replace(options, split_bytes=parse_size(request.split))
     source = recipe.pipeline.stages[0]
-    inputs = list_inputs(location, source.suffixes if isinstance(source, Source) else ())
+    suffixes = source.suffixes if isinstance(source, Source) else ()
+    inputs = list_inputs(location, suffixes, sizes=bool(options.split_bytes))
     _check_places(request, location, [shard.path for shard in inputs])
     plan = make_plan(recipe.pipeline, _units(inputs, source, options), _annotation(request, recipe.recorded))
     spec = RunSpec.of(plan, options, location)
@@ -199,7 +200,7 @@ def _tell_failures(outcome: RunOutcome) -> int:
     console = error_console()
     console.print(f"[bold]{len(outcome.failures)} shards failed[/]; the others are committed.")
     for slug, error in sorted(outcome.failures.items()):
-        console.print(f"  {safe(slug)}: {safe(str(error))}")
+        console.print(f"  {safe(slug)}: {safe(error_text(error))}")
     console.print("Run the same command again to try them again.")
     return EXIT_RESUMABLE
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from tokenmill.cli.console import funnel_table, output_console, overlap_table, safe
+from tokenmill.cli.console import funnel_table, output_console, overlap_table, safe_line
 from tokenmill.executors.coordinator import Liveness, liveness, span
 from tokenmill.executors.runspec import load_run
 from tokenmill.executors.steps import SUCCESS_JSON, TASKS_JSON
@@ -57,16 +57,19 @@ def show_status(location: str, *, funnel: bool | None = None, as_json: bool = Fa
     for phase in phases:
         state = "complete" if phase.sealed else "not complete"
         of = "?" if phase.total is None else f"{phase.total:,}"
-        console.print(f"{phase.directory}: {phase.committed:,} of {of} {phase.unit}, {state}", highlight=False)
+        console.print(
+            f"{safe_line(phase.directory)}: {phase.committed:,} of {of} {phase.unit}, {state}", highlight=False
+        )
     _print_coordinator(console, alive)
     if not alive.is_live:
         _print_begun(console, folder, run, phases)
     for key, initiated in lost:
         console.print(
-            f"upload not finished: {safe(key)}, begun {safe(initiated)}; its parts are billed until it is aborted",
+            f"upload not finished: {safe_line(key)}, begun {safe_line(initiated)};"
+            " its parts are billed until it is aborted",
             highlight=False,
         )
-    console.print(f"next: {safe(_advice(folder, phases, alive))}", highlight=False, soft_wrap=True)
+    console.print(f"next: {safe_line(_advice(folder, phases, alive))}", highlight=False, soft_wrap=True)
     if found is None:
         console.print(f"the funnel would read {manifests:,} manifests: --funnel shows it", highlight=False)
         return
@@ -95,7 +98,7 @@ def _phases(folder: RunFolder, run: Mapping[str, Any]) -> Iterator[PhaseCount]:
 
 def _print_coordinator(console: Console, alive: Liveness) -> None:
     """What the coordinator has told: rates and shards under way, while that is news."""
-    console.print(f"coordinator: {safe(alive.text)}", highlight=False)
+    console.print(f"coordinator: {safe_line(alive.text)}", highlight=False)
     content = alive.content
     if not content:
         return
@@ -103,7 +106,7 @@ def _print_coordinator(console: Console, alive: Liveness) -> None:
         console.print(f"attempts that were repeated: {content['retries']:,}", highlight=False)
     for phase in content["phases"]:
         for shard, error in list(phase["failed"].items())[:SHOWN]:
-            console.print(f"failed: {safe(shard)}: {safe(error)}", highlight=False)
+            console.print(f"failed: {safe_line(shard)}: {safe_line(error)}", highlight=False)
         if phase["state"] != "open" or alive.state not in ("live", "silent"):
             continue
         eta = phase["eta_seconds"]
@@ -111,23 +114,23 @@ def _print_coordinator(console: Console, alive: Liveness) -> None:
         rate = f"{phase['recent_documents_per_second']:,.0f} documents/s, " if phase["documents"] else ""
         kept = f"kept {phase['kept'] / phase['documents']:.0%}, " if phase["documents"] else ""
         console.print(
-            f"{safe(phase['label'])}: {rate}{kept}{phase['active_shards']:,} under way{left}", highlight=False
+            f"{safe_line(phase['label'])}: {rate}{kept}{phase['active_shards']:,} under way{left}", highlight=False
         )
         for active in phase["active"][:SHOWN]:
             where = f" on {active['where']}" if active["where"] else ""
-            console.print(f"  {safe(active['shard'] + where)}, since {span(active['seconds'])}", highlight=False)
+            console.print(f"  {safe_line(active['shard'] + where)}, since {span(active['seconds'])}", highlight=False)
     for one in content["stragglers"][:SHOWN]:
         where = f" on {one['where']}" if one["where"] else ""
-        console.print(f"straggler: {safe(one['shard'] + where)}, {span(one['seconds'])}", highlight=False)
+        console.print(f"straggler: {safe_line(one['shard'] + where)}, {span(one['seconds'])}", highlight=False)
     for notice in content["notices"][-SHOWN:]:
-        console.print(f"note, {span(notice['seconds_ago'])} earlier: {safe(notice['text'])}", highlight=False)
+        console.print(f"note, {span(notice['seconds_ago'])} earlier: {safe_line(notice['text'])}", highlight=False)
 
 
 def _print_begun(console: Console, folder: RunFolder, run: Mapping[str, Any], phases: list[PhaseCount]) -> None:
     begun = [slug for phase in phases if not phase.sealed for slug in folder.list(f"phases/{phase.directory}/attempts")]
     if begun:
         names = ", ".join(begun[:SHOWN]) + (" ..." if len(begun) > SHOWN else "")
-        console.print(f"begun and not committed: {safe(names)}", highlight=False)
+        console.print(f"begun and not committed: {safe_line(names)}", highlight=False)
 
 
 def _lost_uploads(folder: RunFolder) -> list[tuple[str, str]]:
@@ -207,4 +210,4 @@ def show_report(location: str) -> None:
     console.print(funnel_table(funnel))
     if funnel.overlap is not None:
         console.print(overlap_table(funnel.overlap))
-    console.print(f"report   {folder.path('report.html')}", highlight=False, soft_wrap=True)
+    console.print(f"report   {safe_line(folder.path('report.html'))}", highlight=False, soft_wrap=True)

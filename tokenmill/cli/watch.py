@@ -11,7 +11,7 @@ from tokenmill.cli.logs import JsonLog
 from tokenmill.cli.progress import ProgressView
 from tokenmill.core.errors import TokenmillError
 from tokenmill.core.phases import Phase
-from tokenmill.executors.base import Executor, PhaseEvent
+from tokenmill.executors.base import Executor, PhaseEvent, PhaseStart
 from tokenmill.executors.coordinator import CoordinatorFile
 from tokenmill.executors.metrics import PrometheusBackend, RayBackend, RunMetrics
 from tokenmill.executors.runspec import RunSpec
@@ -19,8 +19,8 @@ from tokenmill.executors.tracking import RunTracker
 from tokenmill.io.runfolder import RunFolder
 
 TICK_SECONDS = 1.0
-JOIN_SECONDS = 10.0
-"""A store that does not answer must not keep a run from ending."""
+JOIN_SECONDS = 1.0
+"""A store that does not answer must not keep a run from ending; what the thread does then is write the status file."""
 
 
 class _Watcher(Protocol):
@@ -48,7 +48,9 @@ class Watch:
         self.tracker = RunTracker(spec)
         self._executor = executor
         self._folder = folder
-        self._over = threading.Event()
+        self._over = False
+        self._wake = threading.Event()
+        self._heard = False
         self._thread = threading.Thread(target=self._look, name="watch", daemon=True)
         self._metrics: list[RunMetrics] = []
         if metrics_port is not None:
@@ -77,7 +79,9 @@ class Watch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._over.set()
+        with self.tracker.lock:  # from here on, nobody ticks what is about to be closed
+            self._over = True
+        self._wake.set()
         self._thread.join(JOIN_SECONDS)
         how, code = self._outcome or ("finished", 0)
         if error is not None:
@@ -96,15 +100,23 @@ class Watch:
     def observe(self, phase: Phase, event: PhaseEvent) -> None:
         """The observer of the run."""
         with self.tracker.lock:
-            if not self.tracker.phases and self._executor.name == "ray":
+            first = isinstance(event, PhaseStart) and not self.tracker.phases
+            if first and self._executor.name == "ray":
                 self._metrics.append(RunMetrics(self.tracker, RayBackend()))  # Ray is up by now
             self.tracker.observe(phase, event)
             for watcher in self._watchers:
                 watcher.observe(phase, event)
+            if not self._heard:
+                self._heard = True
+                self._wake.set()  # `status` shall not have to wait for the first word
 
     def _look(self) -> None:
-        while not self._over.wait(TICK_SECONDS):
+        while True:
+            self._wake.wait(TICK_SECONDS)
             with self.tracker.lock:
+                if self._over:
+                    return
+                self._wake.clear()
                 for watcher in self._watchers:
                     if watcher is not self._file:
                         watcher.tick()

@@ -30,7 +30,9 @@ class Resources:
     """What one worker of a stage needs. Neighbours with equal resources are fused into one phase."""
 
     cpus: float = 1.0
+    """CPUs; 0 where it hardly needs one."""
     gpus: float = 0.0
+    """GPUs; a fraction lets several workers share one."""
     memory_bytes: int = 0
 
 

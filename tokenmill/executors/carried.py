@@ -29,13 +29,15 @@ class Carried:
         self._inputs = inputs
         self._phase = phase
         self._before = data_phases(spec.plan.phases[: phase.index])[-1]
+        self.origin = ""
+        """SHA-256 of the documents that were given last."""
 
     def batches(self, index: int) -> Iterator[pa.RecordBatch]:
         """Batches of shard `index`, joined with the table. ShardError where something does not fit."""
         slug = self._spec.slugs[index]
         barrier = self._phase.applied
         if barrier is None:
-            yield from _kept(self._folder, self._before, slug, None)
+            yield from self._kept(slug, None)
             return
         table = self._table(slug, [DOC_ID, *barrier.table])
         if self._phase.reread:
@@ -44,11 +46,22 @@ class Carried:
         hidden = set(barrier.prepares())
         columns = [name for name in self._before.columns if name not in hidden]
         row = 0
-        for batch in _kept(self._folder, self._before, slug, columns):
+        for batch in self._kept(slug, columns):
             yield _joined(batch, table.slice(row, batch.num_rows), slug)
             row += batch.num_rows
         if row != table.num_rows:
             raise _mismatch(slug, f"{row} documents, {table.num_rows} rows of the table")
+
+    def _kept(self, slug: str, columns: list[str] | None) -> Iterator[pa.RecordBatch]:
+        manifest = self._folder.manifest(self._before.directory, slug)
+        if manifest is None:
+            raise ShardError(
+                f"shard {slug} of phase {self._before.directory} is missing", fix="run the same command again"
+            )
+        (file,) = (file for file in manifest["files"] if file["kind"] == "data")
+        self.origin = file["sha256"]
+        with open_binary(self._folder.path(file["path"])) as stream:
+            yield from pq.ParquetFile(stream).iter_batches(batch_size=SOURCE_ROWS, columns=columns)
 
     def _table(self, slug: str, columns: list[str]) -> pa.Table:
         """The rows of the barrier's table for one shard."""
@@ -70,15 +83,6 @@ class Carried:
                 found[slug] = (entry["files"]["table"]["path"], start, rows)
                 start += rows
         return found
-
-
-def _kept(folder: RunFolder, before: Phase, slug: str, columns: list[str] | None) -> Iterator[pa.RecordBatch]:
-    manifest = folder.manifest(before.directory, slug)
-    if manifest is None:
-        raise ShardError(f"shard {slug} of phase {before.directory} is missing", fix="run the same command again")
-    (path,) = (file["path"] for file in manifest["files"] if file["kind"] == "data")
-    with open_binary(folder.path(path)) as stream:
-        yield from pq.ParquetFile(stream).iter_batches(batch_size=SOURCE_ROWS, columns=columns)
 
 
 def _again(source: Source, shard: InputShard, table: pa.Table, slug: str) -> Iterator[pa.RecordBatch]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import platform
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from typing import Any
 
 from tokenmill import __version__
 from tokenmill.core.phases import Phase
-from tokenmill.executors.base import Executor, PhaseEnd, PhaseEvent, PhaseStart
+from tokenmill.executors.base import Executor, Notice, PhaseEnd, PhaseEvent, PhaseStart
 from tokenmill.executors.tracking import RunTracker, snapshot
 from tokenmill.io.runfolder import RunFolder
 
@@ -26,13 +27,17 @@ LOCAL_SECONDS, REMOTE_SECONDS = 10.0, 30.0
 """Seconds between two writings, on a disk and on an object store (where each is a request that costs)."""
 MISSED = 4
 """After so many writings that did not come, a coordinator counts as silent: one may be slow on a busy machine."""
+END_SECONDS = 10.0
+"""So long the end of a run waits for its last word to be written: a store may be tried for minutes, and this is one
+small file."""
 
 
 class CoordinatorFile:
     """Writes the file: after starts and ends of phases, and at intervals in between when `tick` is called.
 
-    Nothing is written before the first phase has begun: until then the folder may be another run's. A folder that
-    cannot be written to is no reason to stop a run here; the run itself will meet it.
+    Nothing is written before the first event: until then the folder may be another run's. A folder that cannot be
+    written to is no reason to stop a run here; the run itself will meet it. One writing is under way at a time, and
+    none follows the one that tells of the end.
     """
 
     def __init__(
@@ -51,26 +56,51 @@ class CoordinatorFile:
         self._started = _utc()
         self._begun = self._due = False
         self._written = 0.0
+        self._writing = threading.Lock()
+        self._over = False
 
     def observe(self, phase: Phase, event: PhaseEvent) -> None:
-        """An event that the tracker has seen already. Nothing is written here: stores may take their time."""
-        if isinstance(event, PhaseStart | PhaseEnd):
+        """An event that the tracker has seen already. Nothing is written here: stores may take their time.
+
+        A notice may come before any phase: a run that looks at what is committed is alive.
+        """
+        if isinstance(event, PhaseStart | PhaseEnd) or (isinstance(event, Notice) and not self._begun):
             self._begun = self._due = True
 
     def tick(self) -> None:
         """Write when it is time. To be called about once a second, without the tracker's lock."""
-        if self._begun and (self._due or self._clock() - self._written >= self.interval):
-            self._write(None)
+        if not self._begun or not (self._due or self._clock() - self._written >= self.interval):
+            return
+        if not self._writing.acquire(blocking=False):
+            return  # the one before is under way
+        try:
+            if not self._over:
+                self._write(self._content(None))
+        finally:
+            self._writing.release()
 
     def end(self, how: str, exit_code: int, error: str = "") -> None:
-        """The session is over. how: finished, failed (shards), stopped (a signal) or error."""
-        if self._begun:
-            self._write({"how": how, "exit_code": exit_code, "error": error})
+        """The session is over. how: finished, failed (shards), stopped (a signal) or error.
 
-    def _write(self, ended: Mapping[str, Any] | None) -> None:
+        What takes longer than END_SECONDS is left to a thread, which still waits for a writing that is under way: the
+        older word must not stand over the last one.
+        """
+        self._over = True
+        if not self._begun:
+            return
+        content = self._content({"how": how, "exit_code": exit_code, "error": error})
+        thread = threading.Thread(target=self._write_last, args=(content,), name="last word", daemon=True)
+        thread.start()
+        thread.join(END_SECONDS)
+
+    def _write_last(self, content: Mapping[str, Any]) -> None:
+        with self._writing:
+            self._write(content)
+
+    def _content(self, ended: Mapping[str, Any] | None) -> dict[str, Any]:
         self._due = False
         self._written = self._clock()
-        content = {
+        return {
             "format": 1,
             "tokenmill": __version__,
             "time": _utc(),
@@ -83,6 +113,8 @@ class CoordinatorFile:
             "ended": ended,
             **snapshot(self._tracker),
         }
+
+    def _write(self, content: Mapping[str, Any]) -> None:
         try:
             self._folder.write_json(COORDINATOR_JSON, content)
         except Exception:  # stores raise what they like, and a status file is not worth a run

@@ -7,10 +7,12 @@ and its shard is tried again.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
 import subprocess
+import time
 from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -151,7 +153,12 @@ class _Crew:
     def dismiss(self, patience: float) -> None:
         """End all workers; with no patience at once, whatever they are doing."""
         for worker in self.workers:
-            stop_process(worker.process, patience)
+            with contextlib.suppress(OSError):
+                assert worker.process.stdin is not None
+                worker.process.stdin.close()  # all at once, for they end together
+        until = time.monotonic() + patience
+        for worker in self.workers:
+            stop_process(worker.process, max(0.0, until - time.monotonic()))
         self.workers.clear()
         self._selector.close()
         self._selector = selectors.DefaultSelector()

@@ -68,8 +68,6 @@ class RunMetrics:
         self._backend = backend
         self._recipe = tracker.spec.plan.pipeline.name
         self._told: dict[tuple[str, ...], float] = {}
-        self._timed: dict[int, int] = {}
-        """How many durations of each phase are in the histogram."""
         self._counters = {
             name: backend.counter(f"{PREFIX}_{name}", meaning, (*_LABELS, *labels))
             for name, (meaning, labels) in _COUNTERS.items()
@@ -87,9 +85,8 @@ class RunMetrics:
         state = self._tracker.phases.get(phase.index)
         if isinstance(event, ShardResult) and event.manifest is not None and state is not None:
             labels = self._labels(state)
-            for seconds in state.durations[self._timed.get(phase.index, 0) :]:
-                self._seconds.add(labels, seconds)
-            self._timed[phase.index] = len(state.durations)
+            if state.last_duration is not None:
+                self._seconds.add(labels, state.last_duration)
             written = sum(file["bytes"] for file in event.manifest["files"])
             self._counters["output_bytes"].add(labels, written)
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tokenmill.core.errors import ConfigError
 from tokenmill.core.phases import Phase, data_phases
-from tokenmill.executors.runspec import RunSpec
+from tokenmill.core.stage import InputShard
+from tokenmill.executors.runspec import RUN_JSON, RunSpec
 from tokenmill.io.runfolder import RunFolder
 
 MARGIN = 1.3
@@ -69,9 +70,9 @@ def _ratio(spec: RunSpec, phase: Phase) -> float:
     return TEXT_RATIO if plan.annotation is None else ANNOTATED_RATIO
 
 
-def largest_shard(spec: RunSpec) -> int:
-    """Bytes that one attempt at the largest shard may have on disk before it is published."""
-    largest = max((shard.bytes for shard in spec.plan.inputs), default=0)
+def largest_shard(spec: RunSpec, inputs: Sequence[InputShard]) -> int:
+    """Bytes that one attempt at the largest shard of `inputs` may have on disk before it is published."""
+    largest = max((shard.bytes for shard in inputs), default=0)
     return int(largest * max((_ratio(spec, phase) for phase in data_phases(spec.plan.phases)), default=0.0))
 
 
@@ -85,25 +86,44 @@ def check_space(
     """Warnings about disks that look too small. ConfigError when the space is clearly hopeless.
 
     A local output needs room for all that the run leaves, less what it holds already. On an object store the files
-    of a shard are made in the temporary folder first: `workers` of them at once on this machine. free: bytes that are
-    free on the disk of a path.
+    of a shard are made in the temporary folder first: `workers` of them at once on this machine. A run that has begun
+    needs room for what is not committed, and is never refused. free: bytes that are free on the disk of a path.
     """
+    inputs = spec.plan.inputs
     if folder.is_local:
-        place = _existing(folder.path(""))
+        what, place = "the output", _existing(folder.path(""))
         needed = estimate_bytes(spec) * MARGIN
-        if free(place) < needed:
-            needed -= _held(folder)  # only now, for it looks at every file
-        return _judge("the output", place, free(place), needed)
-    place = tempfile.gettempdir()
-    needed = largest_shard(spec) * max(1, workers) * MARGIN
-    return _judge("the files of shards before they are uploaded (TMPDIR)", place, free(place), needed)
+    else:
+        what, place = "the files of shards before they are uploaded (TMPDIR)", tempfile.gettempdir()
+        needed = largest_shard(spec, inputs) * max(1, workers) * MARGIN
+    if free(place) >= needed:
+        return []
+    begun = folder.exists(RUN_JSON)
+    left = _left(spec, folder) if begun else inputs
+    if not left:
+        return []
+    if folder.is_local:  # only now, for it looks at every file
+        share = sum(shard.bytes for shard in left) / max(1, sum(shard.bytes for shard in inputs))
+        # what is held is a poor guess of what is done: estimates are two or three times what is written
+        needed = min(needed * share, needed - _held(folder))
+    else:
+        needed = largest_shard(spec, left) * max(1, workers) * MARGIN
+    return _judge(what, place, free(place), needed, refuse=not begun)
 
 
-def _judge(what: str, place: str, free: int, needed: float) -> list[str]:
+def _left(spec: RunSpec, folder: RunFolder) -> list[InputShard]:
+    """The shards that the last phase of documents has not committed."""
+    last = data_phases(spec.plan.phases)[-1]
+    committed = set(folder.list(f"phases/{last.directory}/manifests"))
+    pairs = zip(spec.plan.inputs, spec.slugs, strict=True)
+    return [shard for shard, slug in pairs if f"{slug}.json" not in committed]
+
+
+def _judge(what: str, place: str, free: int, needed: float, *, refuse: bool) -> list[str]:
     if needed <= 0 or free >= needed:
         return []
     numbers = f"{_size(needed)} are needed by estimate for {what}, {_size(free)} are free at {place}"
-    if free < needed * HOPELESS:
+    if refuse and free < needed * HOPELESS:
         raise ConfigError(
             "there is no room for this run",
             why=numbers,

@@ -33,6 +33,7 @@ from tokenmill.executors.base import (
     ShardStart,
 )
 from tokenmill.executors.local import MAX_ATTEMPTS, SILENCE_SECONDS
+from tokenmill.executors.process import Stopwatch
 from tokenmill.executors.ray_worker import Board, ModelWorker, run_shard
 
 MAX_LOST = 20
@@ -47,6 +48,10 @@ KNOCK_SECONDS = 10.0
 """Patience with the address of a cluster that does not answer."""
 STARVING_SECONDS = 10.0
 """After so long without a CPU for a task, an actor that has nothing to do gives up its own."""
+LOSS_SECONDS = 0.2
+"""Pause after a loss; twice as long after each one that follows without a success between."""
+LONGEST_WAIT_SECONDS = 15.0
+"""Longest such pause."""
 OBJECT_STORE_BYTES = 80 << 20
 """Object store of a cluster that is started here: nothing but small messages goes through it."""
 
@@ -103,7 +108,8 @@ class _Flight:
 
     job: Job
     actor: Any = None
-    heard: float = field(default_factory=time.monotonic)
+    heard: Stopwatch = field(default_factory=Stopwatch)
+    """Since the last word; a pause of this process counts for a second."""
     started: bool = False
 
 
@@ -175,7 +181,7 @@ class _Shift:
                     self._lanes[job.resources] = _Lane(job.resources)
                 self._lanes[job.resources].waiting.append(job)
             self._submit()
-            if not self._flights:
+            if not self._flights and not any(lane.waiting for lane in self._lanes.values()):
                 return
             for ref in self._ready():
                 yield from self._land(ref)
@@ -198,7 +204,9 @@ class _Shift:
             lane.close()
 
     def _submit(self) -> None:
-        for lane in self._lanes.values():
+        # later phases first: what has been begun is ended, and models do not wait for all filters
+        lanes = sorted(self._lanes.values(), key=lambda lane: -max((job.task.phase for job in lane.waiting), default=0))
+        for lane in lanes:
             lane.measure(max((other.cpus for other in self._lanes if not other.gpus), default=0.0))
             while lane.waiting and lane.free() and not (self._most and len(self._flights) >= self._most):
                 job = lane.waiting.popleft()
@@ -209,6 +217,9 @@ class _Shift:
     def _ready(self) -> list[Any]:
         """Jobs that have ended, within half a second."""
         refs = list(self._flights)
+        if not refs:
+            time.sleep(0.2)  # jobs wait until a loss is some time ago
+            return []
         done, rest = ray.wait(refs, num_returns=1, timeout=0.5)
         if done and rest:
             done += ray.wait(rest, num_returns=len(rest), timeout=0)[0]
@@ -223,7 +234,7 @@ class _Shift:
         try:
             answer = ray.get(ref)
         except _LOST as error:
-            lane.landed(flight.actor, alive=not isinstance(error, lost.RayActorError))
+            lane.lost(flight.actor)
             self._lost[key] += 1
             yield self._retry(job, _loss(error), self._lost[key] < MAX_LOST)
             return
@@ -233,7 +244,7 @@ class _Shift:
                 why=str(error).strip().rpartition("\n")[2],
                 fix="give all machines the same environment: tokenmill doctor --ray-address",
             ) from error
-        lane.landed(flight.actor, alive=True)
+        lane.landed(flight.actor)
         if "manifest" in answer:
             attempts = 1 + self._failed[key] + self._lost[key]
             if not flight.started:  # shorter than the time between two looks at the board
@@ -271,7 +282,7 @@ class _Shift:
             flight = self._by_shard.get((word["phase"], word["index"]))
             if flight is None:
                 continue
-            flight.heard = time.monotonic()
+            flight.heard = Stopwatch()
             if not flight.started:
                 flight.started = True
                 yield ShardStart(word["phase"], word["index"], word["where"])
@@ -281,16 +292,17 @@ class _Shift:
     def _look(self) -> Iterator[ShardEvent]:
         """Cancel what has fallen silent, and say where jobs wait for a machine that is not there."""
         for ref, flight in self._flights.items():
-            if flight.started and time.monotonic() - flight.heard > self._silence:
-                flight.heard = time.monotonic()
+            if flight.heard.tick() > self._silence and flight.started:
+                flight.heard = Stopwatch()
                 if flight.actor is not None:
                     ray.kill(flight.actor)
                 else:
                     ray.cancel(ref, force=True)
+        started = {flight.job.resources for flight in self._flights.values() if flight.started}
         starving = {
             flight.job.resources
             for flight in self._flights.values()
-            if not flight.started and time.monotonic() - flight.heard > STARVING_SECONDS
+            if flight.job.resources not in started and flight.heard.seconds > STARVING_SECONDS
         }
         for lane in self._lanes.values():
             if starving - {lane.resources}:
@@ -322,6 +334,8 @@ class _Lane:
         self._measured = 0.0
         self._slots = 0
         self._without_since: float | None = None
+        self._losses = 0
+        self._not_before = 0.0
         options: dict[str, Any] = {"num_cpus": resources.cpus}
         if resources.memory_bytes:
             options["memory"] = resources.memory_bytes
@@ -346,7 +360,8 @@ class _Lane:
         if needs.gpus:
             have = {**have, "CPU": max(have.get("CPU", 0.0) - kept_free, needs.cpus)}
         wanted = {"CPU": needs.cpus, "GPU": needs.gpus, "memory": float(needs.memory_bytes)}
-        self._slots = min(int(have.get(name, 0.0) / amount) for name, amount in wanted.items() if amount)
+        slots = [int(have.get(name, 0.0) / amount) for name, amount in wanted.items() if amount]
+        self._slots = min(slots, default=int(have.get("CPU", 1.0)))
         if self._slots:
             self._without_since = None
         elif self._without_since is None:
@@ -354,6 +369,8 @@ class _Lane:
 
     def free(self) -> bool:
         """Whether one more job may be in flight. With no machine for it, one asks an autoscaler for some."""
+        if time.monotonic() < self._not_before:
+            return False
         if self.resources.gpus:
             return bool(self._idle) or len(self._actors) < max(self._slots, 1)
         return self._in_flight < max(AHEAD * self._slots, 1)
@@ -370,15 +387,22 @@ class _Lane:
         actor = self._idle.pop()
         return actor.run_shard.remote(*arguments), actor
 
-    def landed(self, actor: Any, *, alive: bool) -> None:
-        """A job of this lane has come back, or was lost with its actor."""
+    def landed(self, actor: Any) -> None:
+        """A job of this lane has come back."""
         self._in_flight -= 1
-        if actor is None:
-            return
-        if alive:
+        self._losses = 0
+        if actor is not None:
             self._idle.append(actor)
-        else:
+
+    def lost(self, actor: Any) -> None:
+        """A job of this lane was lost, and its actor with it, whatever Ray says; the next one waits a little."""
+        self._in_flight -= 1
+        self._losses += 1
+        self._not_before = time.monotonic() + min(LOSS_SECONDS * 2 ** min(self._losses - 1, 10), LONGEST_WAIT_SECONDS)
+        if actor is not None:
             self._actors.remove(actor)
+            with contextlib.suppress(Exception):
+                ray.kill(actor)
 
     def shrink(self) -> None:
         """Let an actor go that has nothing to do."""

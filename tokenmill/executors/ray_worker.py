@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -18,6 +19,9 @@ from tokenmill.executors.worker import ShardRunner, ShardTask
 
 WORD_SECONDS = 1.0
 """A shard under way tells of its progress at most so often."""
+
+IDLE_SECONDS = 30.0
+"""After so long without a shard, a process gives back the memory of its stages (some hundred MB)."""
 
 Word = dict[str, Any]
 """What a worker says of a shard: `phase`, `index`, `where`, and `counts` once there are some."""
@@ -68,9 +72,28 @@ class Runners:
         self._task: ShardTask | None = None
         self._runner: ShardRunner | None = None
         self._speaker = _Speaker()
+        self._busy = threading.Lock()
+        self._last = 0.0
 
     def run(self, task: ShardTask, index: int, board: Any) -> dict[str, Any]:
         """A shard, in words that travel: {"manifest": ...} or the fields of an error."""
+        with self._busy:
+            try:
+                return self._run(task, index, board)
+            finally:
+                self._last = time.monotonic()
+                timer = threading.Timer(IDLE_SECONDS, self._rest)
+                timer.daemon = True
+                timer.start()
+
+    def _rest(self) -> None:
+        """End the child of a process that has had no shard for a while: the session may be a user's, and go on."""
+        with self._busy:
+            if self._runner is not None and time.monotonic() - self._last >= IDLE_SECONDS:
+                self._runner.close()
+                self._runner = None
+
+    def _run(self, task: ShardTask, index: int, board: Any) -> dict[str, Any]:
         self._speaker.begin(board, task.phase, index)
         try:
             manifest = self._ready(task).run_shard(index, self._speaker.progress)

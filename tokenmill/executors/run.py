@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import uuid
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,7 +18,7 @@ from tokenmill.executors.base import Executor, Job, Jobs, Notice, PhaseEnd, Phas
 from tokenmill.executors.host import Limits
 from tokenmill.executors.local import InlineExecutor
 from tokenmill.executors.runspec import RunSpec, freeze, input_entry
-from tokenmill.executors.spans import misplaced, move
+from tokenmill.executors.spans import misplaced, move, withdraw
 from tokenmill.executors.steps import SUCCESS_JSON, TASKS_JSON, StepWork
 from tokenmill.executors.worker import ShardTask
 from tokenmill.io.filesystem import absolute_location
@@ -24,6 +26,8 @@ from tokenmill.io.runfolder import RunFolder
 
 SMALL_ROWS = 20_000
 """Up to so many documents the steps of a barrier run in the coordinating process (well below a second)."""
+LOOKS_AT_ONCE = 32
+"""Shards of an object store that are looked at together when a run is resumed."""
 _OF_FILE = ("path", "rows", "bytes", "sha256")
 _TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp$")
 """What `RunFolder.write_text` writes before it renames."""
@@ -77,6 +81,8 @@ def _execute(
 ) -> RunOutcome:
     outcome = RunOutcome(resumed=freeze(folder, spec))
     _sweep(folder, spec)
+    if outcome.resumed and observer is not None and not folder.is_local:  # it takes minutes with many shards
+        observer(spec.plan.phases[0], Notice(0, "looking at what is committed"))
     for phases in stretches(spec.plan.phases):
         _Stretch(folder, spec, phases, limits, observer or (lambda phase, event: None)).run(executor, outcome)
         if outcome.failures:
@@ -119,6 +125,7 @@ class _Stretch:
         self._names: dict[int, Sequence[str]] = {}
         self._manifests: dict[int, dict[str, Mapping[str, Any]]] = {}
         self._tasks: dict[int, ShardTask] = {}
+        self._session = uuid.uuid4().hex
         self._split = any(shard.part is not None for shard in spec.plan.inputs)
 
     def run(self, executor: Executor, outcome: RunOutcome) -> None:
@@ -145,10 +152,14 @@ class _Stretch:
         committed = settled(self._folder, phase, names, _expected(self._spec, phase, names))
         crew = _crew(self._folder, self._spec, phase, executor)
         location = absolute_location(self._folder.location)
-        self._tasks[phase.index] = ShardTask(location, phase.index, inline=crew.name == "inline", limits=self._limits)
+        inline = crew.name == "inline"
+        self._tasks[phase.index] = ShardTask(location, phase.index, inline, self._limits, self._session)
         self._names[phase.index] = names
-        self._manifests[phase.index] = {slug: _brief(manifest) for slug, manifest in committed.items()}
-        self._observe(phase, PhaseStart(dict(committed), names))
+        briefs = self._manifests[phase.index] = {slug: _brief(manifest) for slug, manifest in committed.items()}
+        for slug in [slug for slug, brief in briefs.items() if self._stale(phase, slug, brief)]:
+            withdraw(self._folder, phase, slug, briefs.pop(slug))
+            del committed[slug]
+        self._observe(phase, PhaseStart(committed, names))
         self._seal_if_complete(phase)
         return crew
 
@@ -166,9 +177,27 @@ class _Stretch:
             assert result.error is not None
             outcome.failures[slug] = result.error
             return
-        self._manifests[phase.index][slug] = _brief(result.manifest)
+        if result.manifest["fingerprint"] != phase.fingerprint:
+            raise FatalError(
+                f"shard {slug} of {phase.directory} was made by another plan",
+                why="a worker had read the run before it was changed",
+                fix="run the same command again",
+            )
+        brief = _brief(result.manifest)
+        if self._stale(phase, slug, brief):
+            withdraw(self._folder, phase, slug, brief)
+            self._go_on(result.index, phase.index, jobs)
+            return
+        self._manifests[phase.index][slug] = brief
         self._seal_if_complete(phase)
         self._go_on(result.index, phase.index + 1, jobs)
+
+    def _stale(self, phase: Phase, slug: str, brief: Mapping[str, Any]) -> bool:
+        """Whether a shard was made from what a moved span has taken back: its worker was given up, and lived on."""
+        before = self._manifests.get(phase.index - 1, {}).get(slug)
+        if not self._split or before is None or not brief["origin"]:
+            return False
+        return brief["origin"] not in [file["sha256"] for file in before["files"] if file["kind"] == "data"]
 
     def _seal_if_complete(self, phase: Phase, *, checked: bool = False) -> None:
         """checked: spans are known to join; while they are not, what was made from them is not complete."""
@@ -229,19 +258,29 @@ def settled(
 ) -> dict[str, Mapping[str, Any]]:
     """The committed shards or tasks of a phase, with the publishing of their files finished."""
     inputs = dict(zip(names, expected, strict=True))
-    found: dict[str, Mapping[str, Any]] = {}
-    for slug, manifest in folder.manifests(phase.directory):
-        if slug not in inputs:
-            continue
+    sealed = folder.exists(f"phases/{phase.directory}/{SUCCESS_JSON}")  # then everything has been published
+
+    def look(slug: str) -> Mapping[str, Any] | None:
+        manifest = folder.manifest(phase.directory, slug)
+        if manifest is None:
+            return None
         if manifest["input"] != inputs[slug] or manifest["fingerprint"] != phase.fingerprint:
             raise ConfigError(
                 f"{folder.location} holds shard {slug} of another run",
                 why=f"it was made from {manifest['input']}, the input is now {inputs[slug]}",
                 fix="choose another --output, or delete this one whole",
             )
-        if folder.settle(phase.directory, slug, manifest):
-            found[slug] = manifest
-    return found
+        published = (sealed and not folder.is_local) or folder.settle(phase.directory, slug, manifest)
+        return manifest if published else None
+
+    listed = (name.removesuffix(".json") for name in folder.list(f"phases/{phase.directory}/manifests"))
+    present = [slug for slug in listed if slug in inputs]
+    if folder.is_local:
+        found = list(map(look, present))
+    else:
+        with ThreadPoolExecutor(LOOKS_AT_ONCE) as pool:  # each look is a few requests that mostly wait
+            found = list(pool.map(look, present))
+    return {slug: manifest for slug, manifest in zip(present, found, strict=True) if manifest is not None}
 
 
 def _brief(manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -251,6 +290,7 @@ def _brief(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "files": [{key: file[key] for key in ("kind", *_OF_FILE)} for file in manifest["files"]],
         "facts": manifest.get("facts", {}),
         "covered": manifest.get("covered"),
+        "origin": manifest.get("origin"),
         "counts": counts and (counts[0].out, counts[-1].out, sum(count.quarantined.total() for count in counts)),
     }
 

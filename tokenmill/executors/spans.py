@@ -48,11 +48,14 @@ def misplaced(spec: RunSpec, manifests: Mapping[str, Mapping[str, Any]]) -> dict
         covered = manifests[slug].get("covered")
         if shard.part is None or covered is None:
             continue
-        if shard.part[0] and covered[0] != end and shard.name not in files:
+        first, last = covered
+        nothing = first == last  # no record begins in it: the one before it may have ended behind it
+        if shard.part[0] and shard.name not in files:
             assert end is not None
-            found[slug] = end
-            files.add(shard.name)
-        end = covered[1]
+            if first != end and not (nothing and end >= first):
+                found[slug] = end
+                files.add(shard.name)
+        end = max(last, end) if nothing and shard.part[0] and end is not None else last
     return found
 
 
@@ -70,7 +73,11 @@ def move(
     folder.write_json(_place(spec), {**_starts(folder, spec), **starts})
     for phase in reversed(phases):
         for slug in starts:
-            manifest = manifests[phase.index].pop(slug, None)
-            for file in manifest["files"] if manifest else ():
-                folder.remove(file["path"])  # before the manifest: a commit without its files is not believed
-            folder.remove(f"phases/{phase.directory}/manifests/{slug}.json")
+            withdraw(folder, phase, slug, manifests[phase.index].pop(slug, None))
+
+
+def withdraw(folder: RunFolder, phase: Phase, slug: str, manifest: Mapping[str, Any] | None) -> None:
+    """Take a commit back, its files before the manifest: a commit without its files is not believed."""
+    for file in manifest["files"] if manifest else ():
+        folder.remove(file["path"])
+    folder.remove(f"phases/{phase.directory}/manifests/{slug}.json")

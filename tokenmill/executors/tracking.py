@@ -33,6 +33,10 @@ STRAGGLER_SECONDS = 60.0
 """But not before so many seconds: short shards vary."""
 STRAGGLER_FINISHED = 3
 """And not before so many shards of the phase have finished: the median of one is an anecdote."""
+STRAGGLER_RECENT = 1000
+"""The median is that of so many shards that finished last: sorting those of a large run takes long."""
+USUAL_SECONDS = 1.0
+"""So long a median is used again: several views ask several times a second, while the run waits."""
 RECENT_SECONDS = 60.0
 """The window of the recent rate."""
 KEPT_NOTICES = 20
@@ -84,10 +88,17 @@ class PhaseState:
     ended: float | None = None
     last_duration: float | None = None
     """Seconds of the shard that ended last, None where nobody said when it began."""
-    durations: list[float] = field(default_factory=list)
-    paces: list[float] = field(default_factory=list)
+    durations: deque[float] = field(default_factory=lambda: deque(maxlen=STRAGGLER_RECENT))
+    """Of the last shards to finish."""
+    paces: deque[float] = field(default_factory=lambda: deque(maxlen=STRAGGLER_RECENT))
     """Weights of the shards in `durations`."""
     recent: deque[tuple[float, int]] = field(default_factory=deque)
+    weight_total: float = field(init=False)
+    _usual: tuple[float, float, float] | None = None
+    """When they were found, the median duration and the mean weight of the shards in `durations`."""
+
+    def __post_init__(self) -> None:
+        self.weight_total = sum(self.weights)
 
     @property
     def label(self) -> str:
@@ -140,7 +151,7 @@ class PhaseState:
             return 0.0
         if self.weight_done <= 0:
             return None
-        left = sum(self.weights) - self.weight_before - self.weight_done
+        left = self.weight_total - self.weight_before - self.weight_done
         return max(0.0, left * self.seconds(now) / self.weight_done)
 
     def stragglers(self, now: float) -> dict[int, float]:
@@ -150,8 +161,10 @@ class PhaseState:
         """
         if len(self.durations) < STRAGGLER_FINISHED or not self.active:
             return {}
-        limit = max(STRAGGLER_SECONDS, STRAGGLER_FACTOR * statistics.median(self.durations))
-        usual = max(statistics.fmean(self.paces), 1e-9)
+        if self._usual is None or abs(now - self._usual[0]) >= USUAL_SECONDS:
+            self._usual = now, statistics.median(self.durations), max(statistics.fmean(self.paces), 1e-9)
+        _, median, usual = self._usual
+        limit = max(STRAGGLER_SECONDS, STRAGGLER_FACTOR * median)
         return {
             index: now - active.since
             for index, active in self.active.items()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
@@ -19,7 +21,7 @@ from tokenmill.core.phases import Phase
 from tokenmill.core.schema import conform, text_bytes
 from tokenmill.core.stage import InputShard, ShardWriter, Sink
 from tokenmill.executors.carried import Carried
-from tokenmill.executors.host import ChildHost, Host, InlineHost, Limits
+from tokenmill.executors.host import ALIVE_SECONDS, ChildHost, Host, InlineHost, Limits
 from tokenmill.executors.outcomes import clean
 from tokenmill.executors.overlap import OverlapCount
 from tokenmill.executors.runspec import RunSpec, input_entry, load_run_here
@@ -49,6 +51,8 @@ class ShardTask:
     phase: int
     inline: bool = False
     limits: Limits = field(default_factory=Limits)
+    session: str = ""
+    """Of the coordinator: what a process has read for another one is out of date, even of the same folder."""
     revision: int = 0
     """Raised when spans were found to begin elsewhere: what workers have read of the run is then out of date."""
 
@@ -97,7 +101,8 @@ class ShardRunner:
         except BaseException:
             self.folder.discard(attempt)
             raise
-        return self.folder.commit(self.phase.directory, attempt, manifest)
+        with _ticking(self.alive):  # an upload may take longer than a supervisor is patient
+            return self.folder.commit(self.phase.directory, attempt, manifest)
 
     @cached_property
     def inputs(self) -> Sequence[InputShard]:
@@ -141,6 +146,24 @@ class ShardRunner:
         if self._host is not None:
             self._host.close()
             self._host = None
+
+
+@contextmanager
+def _ticking(alive: Callable[[], None]) -> Iterator[None]:
+    """Give the supervisor a word now and then, from another thread, while this one is busy elsewhere."""
+    done = threading.Event()
+
+    def tick() -> None:
+        while not done.wait(ALIVE_SECONDS):
+            alive()
+
+    thread = threading.Thread(target=tick, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 class _Reports:
@@ -201,6 +224,7 @@ class _Attempt:
             "fingerprint": self._phase.fingerprint,
             "input": input_entry(self._plan.inputs[self._index]),
             **({"covered": list(self._covered)} if self._covered is not None else {}),
+            **({"origin": self._runner.carried.origin} if self._phase.source is None else {}),
             "stages": [count.to_json() for count in counts],
             "files": [self._verified(kind) for kind in self._writers],
             **overlap,

@@ -14,8 +14,9 @@ from fsspec.utils import infer_compression
 
 from tokenmill.core.schema import DOC_ID, FINEWEB, INTERNAL, PROVENANCE, SOURCE_BYTES, SOURCE_ROWS
 from tokenmill.core.stage import InputShard, Skips, Source
-from tokenmill.io.filesystem import open_binary
+from tokenmill.io.filesystem import open_input
 from tokenmill.io.parquet import document_batches
+from tokenmill.io.stores import without_query
 
 _BUFFER = 1 << 20
 
@@ -38,7 +39,7 @@ class ReadJsonl(Source):
     def read(self, shard: InputShard, skip: Skips) -> Iterator[pa.RecordBatch]:
         rows: list[dict[str, object]] = []
         start = size = 0
-        with _open_inflated(shard.path) as stream:
+        with _open_inflated(shard) as stream:
             for number, line in enumerate(stream):
                 if len(rows) == SOURCE_ROWS or size >= SOURCE_BYTES:
                     yield from self._batches(rows, shard, start, skip)
@@ -88,11 +89,11 @@ class ReadJsonl(Source):
 
 
 @contextmanager
-def _open_inflated(path: str) -> Iterator[BinaryIO]:
+def _open_inflated(shard: InputShard) -> Iterator[BinaryIO]:
     """The lines of a file, inflated as the end of its name says."""
     with ExitStack() as stack:
-        stream = stack.enter_context(open_binary(path))
-        compression = infer_compression(path)
+        stream = stack.enter_context(open_input(shard))
+        compression = infer_compression(without_query(shard.path))
         if compression is not None:
             stream = stack.enter_context(cast(BinaryIO, compr[compression](stream, mode="r")))
         elif isinstance(stream, io.RawIOBase):

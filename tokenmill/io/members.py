@@ -174,14 +174,20 @@ class Segments:
         begins_record: Callable[[bytes], bool],
         start: int = 0,
         exact: bool = True,
+        stop: int | None = None,
     ) -> None:
-        """start: where to begin; not exact: at the first member behind it that begins with a record."""
+        """start: where to begin; not exact: at the first member behind it that begins with a record.
+
+        stop: how far that member is looked for. Where none begins before, there is no segment, and `position` is
+        `stop`: spans of a file that cannot be cut each read their own bytes, not all that follow.
+        """
         self._stored = stored
         self._codec = codec
         self._begins_record = begins_record
         self._last: Segment | None = None
         self._begun = False
         self._exact = exact
+        self._stop = stop
         self.position = start
         """Where the next segment is looked for; at the end, the end of the file."""
 
@@ -196,7 +202,11 @@ class Segments:
             self._last = PlainSegment(self._stored, self.position)
             return self._last
         if not self._begun and not self._exact:
-            found = self._find_member(self.position)
+            self._begun = True
+            found = self._find_member(self.position, self._stop)
+            if found is None and self._stop is not None:
+                self.position = self._stop
+                return None
             self.position = self._end_of_file(self.position) if found is None else found
         self._begun = True
         if last is not None:
@@ -226,16 +236,18 @@ class Segments:
         """Damage can make the inflater run on to the end of the file, over good members: look for one."""
         return "cut" if self._find_member(segment.offset + 1) is None else "corrupt"
 
-    def _find_member(self, start: int) -> int | None:
-        """Offset of the next member that begins with a record."""
+    def _find_member(self, start: int, stop: int | None = None) -> int | None:
+        """Offset of the next member that begins with a record, before `stop`."""
         assert self._codec is not None
         magic = self._codec.magic
         position = start
         while True:
             piece = self._stored.piece(position, READ)
-            if len(piece) < len(magic):
+            if len(piece) < len(magic) or (stop is not None and position >= stop):
                 return None
             at = piece.find(magic)
+            if stop is not None and at >= 0 and position + at >= stop:
+                return None
             if at < 0:
                 position += len(piece) - len(magic) + 1
             elif self._is_record(position + at):

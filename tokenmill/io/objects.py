@@ -223,7 +223,11 @@ class Objects:
 
 @contextmanager
 def store_errors(path: str, doing: str = "read") -> Iterator[None]:
-    """What a failed request to a store means for the run: without permission it stops, else the shard waits."""
+    """What a failed request to a store means for the run: without permission or bucket it stops, else the shard waits.
+
+    An object that is not there was removed by somebody else: another coordinator that has committed the shard and
+    ended the phase. The next try finds its manifest.
+    """
     try:
         yield
     except PermissionError as error:
@@ -232,11 +236,11 @@ def store_errors(path: str, doing: str = "read") -> Iterator[None]:
             why=str(error),
             fix="check the credentials for the store, then run the same command: it resumes",
         ) from error
-    except FileNotFoundError as error:
-        raise FatalError(
-            f"cannot {doing} {path}", why=str(error), fix="make the bucket, or choose another --output"
-        ) from error
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and answer(error)[0] == "NoSuchBucket":
+            raise FatalError(
+                f"cannot {doing} {path}", why=str(error), fix="make the bucket, or choose another --output"
+            ) from error
         raise ShardError(
             f"cannot {doing} {path}", why=str(error), fix="run the same command again: it resumes"
         ) from error

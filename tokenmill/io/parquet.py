@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from tokenmill.core.errors import ShardError
 from tokenmill.core.schema import DOC_ID, FINEWEB, INTERNAL, PROVENANCE, SOURCE_BYTES, SOURCE_ROWS
 from tokenmill.core.stage import InputShard, Sink, Skips, Source
-from tokenmill.io.filesystem import open_binary
+from tokenmill.io.filesystem import open_input
 
 _TABULAR = {DOC_ID: INTERNAL[DOC_ID], **FINEWEB, **PROVENANCE}
 
@@ -38,7 +38,7 @@ class ReadParquet(Source):
 
     def read(self, shard: InputShard, skip: Skips) -> Iterator[pa.RecordBatch]:
         row = 0
-        with open_binary(shard.path) as stream:
+        with open_input(shard) as stream:
             file = pq.ParquetFile(stream)
             wanted = {self.text_column, self.id_column, *self.columns_added()}
             columns = [name for name in file.schema_arrow.names if name in wanted]

@@ -11,19 +11,20 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tokenmill.core.errors import ConfigError
 from tokenmill.core.stage import InputShard
 from tokenmill.io.remote import RemoteFile
-from tokenmill.io.sources import open_source
-from tokenmill.io.stores import PUBLIC, protocol_of
+from tokenmill.io.sources import local_version, open_source
+from tokenmill.io.stores import PUBLIC, protocol_of, refuse_userinfo, shown, without_query
 
 ENDINGS = (".paths", ".paths.gz")
 MAX_LOOKED_UP = 4096
-"""Lists of more files are taken without asking for size and etag: 90,000 files are 90,000 requests before any
-work. Their size counts as 0, and a file that changes between two runs is not noticed."""
+"""Lists of more remote files are taken without asking for size and etag: 90,000 files are 90,000 requests before
+any work. Their size counts as 0, and a file that changes between two runs is not noticed."""
 LOOKUPS = 64
 """Requests at once for sizes; at 50 ms each, 4,096 files take 4 s."""
 COMMON_CRAWL = "crawl-data/"
@@ -33,19 +34,22 @@ def is_path_list(location: str) -> bool:
     return location.partition("?")[0].endswith(ENDINGS)
 
 
-def list_paths(location: str) -> list[InputShard]:
+def list_paths(location: str, *, sizes: bool = False) -> list[InputShard]:
     """The files that a list names, sorted by name: the path below what all have in common.
 
-    ConfigError where the list is empty, names a file twice or one that is not there. OSError where the list or
-    a store cannot be read.
+    sizes: look up those of long lists too. ConfigError where the list is empty, names a file twice or one that is not
+    there. OSError where the list or a store cannot be read.
     """
     paths = [_resolved(line, location) for line in _lines(location)]
     if not paths:
-        raise ConfigError(f"the list {location} names no file", fix="give a list with one path or URL per line")
-    if len(set(paths)) < len(paths):
-        twice = next(path for path in paths if paths.count(path) > 1)
-        raise ConfigError(f"the list {location} names a file twice", why=twice, fix="remove one of the lines")
-    found = _looked_up(paths, location) if len(paths) <= MAX_LOOKED_UP else [(0, "")] * len(paths)
+        raise ConfigError(f"the list {shown(location)} names no file", fix="give a list with one path or URL per line")
+    twice, times = Counter(paths).most_common(1)[0]
+    if times > 1:
+        raise ConfigError(
+            f"the list {shown(location)} names a file twice", why=shown(twice), fix="remove one of the lines"
+        )
+    remote = sum(protocol_of(path) != "file" for path in paths)
+    found = _looked_up(paths, location, remote=sizes or remote <= MAX_LOOKED_UP)
     shards = [
         InputShard(path=path, name=name, size=size, etag=etag)
         for path, name, (size, etag) in zip(paths, _names(paths), found, strict=True)
@@ -62,11 +66,14 @@ def _lines(location: str) -> list[str]:
     try:
         text = (gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data).decode("utf-8")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise ConfigError(f"the list {location} cannot be read", why=str(error), fix="fetch it again") from error
+        raise ConfigError(f"the list {shown(location)} cannot be read", why=str(error), fix="fetch it again") from error
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def _resolved(line: str, location: str) -> str:
+    refuse_userinfo(line)
+    if protocol_of(line) == "file":
+        line = line.removeprefix("file://")
     if "://" in line:
         return line
     protocol = protocol_of(location)
@@ -79,17 +86,20 @@ def _resolved(line: str, location: str) -> str:
     if line.startswith(COMMON_CRAWL):
         return f"{PUBLIC['commoncrawl']}/{line}"
     raise ConfigError(
-        f"the list {location} names {line}, which does not exist",
+        f"the list {shown(location)} names {shown(line)}, which does not exist",
         why=f"it is no URL, no path below {folder}, and does not begin with {COMMON_CRAWL}",
         fix="write URLs, or paths relative to the folder of the list",
     )
 
 
-def _looked_up(paths: list[str], location: str) -> list[tuple[int, str]]:
+def _looked_up(paths: list[str], location: str, remote: bool) -> list[tuple[int, str]]:
+    """(size, etag) of each; 0 and "" of remote files unless `remote`."""
+
     def look(path: str) -> tuple[int, str]:
         if protocol_of(path) == "file":
-            status = Path(path).stat()
-            return status.st_size, str(status.st_mtime)
+            return local_version(Path(path).stat())
+        if not remote:
+            return 0, ""
         source = open_source(path)
         source.close()
         return source.size or 0, source.etag
@@ -100,17 +110,33 @@ def _looked_up(paths: list[str], location: str) -> list[tuple[int, str]]:
             return [each.result() for each in running]
         except FileNotFoundError as error:
             raise ConfigError(
-                f"the list {location} names a file that is not there", why=str(error), fix="remove its line"
+                f"the list {shown(location)} names a file that is not there",
+                why=shown(str(error)),
+                fix="remove its line",
             ) from error
         finally:
             pool.shutdown(cancel_futures=True)
 
 
 def _names(paths: list[str]) -> list[str]:
-    """Each path below the folder that all have in common."""
-    parts = [path.split("/") for path in paths]
+    """Each path below the folder that all have in common, without queries; those are secrets of signed URLs.
+
+    Files that only their queries tell apart (`get?id=1`, `get?id=2`) are numbered in the order of the list.
+    """
+    parts = [without_query(path).split("/") for path in paths]
     shortest, longest = min(parts), max(parts)
     common = 0
     while common < min(len(shortest), len(longest)) - 1 and shortest[common] == longest[common]:
         common += 1
-    return ["/".join(each[common:]) for each in parts]
+    names = ["/".join(each[common:]) for each in parts]
+    seen: Counter[str] = Counter()
+    taken = set(names)
+    for position, name in enumerate(names):
+        seen[name] += 1
+        number = seen[name]
+        if number > 1:
+            while (numbered := f"{name}~{number}") in taken:
+                number += 1
+            names[position] = numbered
+            taken.add(numbered)
+    return names

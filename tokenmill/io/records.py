@@ -68,7 +68,8 @@ class Span:
 
     exact: a record begins at `start`; else the first one behind it is looked for. What is found so in the middle of a
     file could be a record inside a page (an archive that was archived), so `covered` is told what was read: where it
-    does not join the end of the span before, `start` was wrong.
+    does not join the end of the span before, `start` was wrong. Where no record begins in the span, first and end are
+    both `stop`, and it joins if the span before has read that far.
     """
 
     start: int = 0
@@ -111,7 +112,7 @@ class _Reader:
         self._dialect_known = False
         if span.start and ARC.begins(stored.exactly(0, MAX_HEAD)):
             self._dialect, self._dialect_known = ARC, True
-        segments = Segments(stored, codec, _begins_any, span.start, span.exact)
+        segments = Segments(stored, codec, _begins_any, span.start, span.exact, span.stop)
         self._window = Window(segments, _begins_any, None if codec is None else span.stop)
         self._span = span
         self._first: int | None = None
@@ -150,10 +151,13 @@ class _Reader:
 
     def _begin_segment(self) -> bool:
         """Note where the reading begins; True when that is behind the end already."""
-        window, segment = self._window, self._window.segment
+        window, segment, stop = self._window, self._window.segment, self._span.stop
         assert segment is not None
         if self._first is None and segment.whole_file and not self._span.exact:
-            self._pass_over(None)
+            self._pass_over(None if stop is None else stop - segment.offset)
+            if stop is not None and segment.offset + window.inner >= stop:
+                self._first = window.end = stop
+                return True
         if self._first is None:
             if segment.whole_file and self._span.start:
                 window.skip_blank()

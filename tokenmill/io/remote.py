@@ -13,6 +13,7 @@ from typing import Any
 
 from tokenmill.io.retry import Busy, Patience, Retries
 from tokenmill.io.sources import Source, open_source
+from tokenmill.io.stores import shown
 
 AHEAD = 8 << 20
 """Most bytes fetched ahead of the reader, and so the memory of an open file beside what it returns."""
@@ -46,8 +47,13 @@ class RemoteFile(io.RawIOBase):
     def size(self) -> int:
         """Bytes of the file. io.UnsupportedOperation where the server does not say."""
         if self._ended is None:
-            raise io.UnsupportedOperation(f"{self.name}: the server does not say how long the file is")
+            raise io.UnsupportedOperation(f"{shown(self.name)}: the server does not say how long the file is")
         return self._ended
+
+    @property
+    def version(self) -> tuple[int | None, str]:
+        """(bytes, etag) as it was opened; None and "" where the store does not say."""
+        return self._source.size, self._source.etag
 
     def readable(self) -> bool:
         return True
@@ -135,7 +141,7 @@ class RemoteFile(io.RawIOBase):
                 if len(got) < size:
                     raise Busy(f"{len(got) - before} of {size - before} bytes came")
                 if len(got) > size:
-                    raise OSError(f"{self.name}: more bytes came than were asked for at {start + before}")
+                    raise OSError(f"{shown(self.name)}: more bytes came than were asked for at {start + before}")
             except Exception as error:
                 if len(got) - before >= PROGRESS:
                     retries.progress()

@@ -16,17 +16,21 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from tokenmill.core.errors import ConfigError
+from tokenmill.io.stores import shown
 
 Result = TypeVar("Result")
 
 _CODES = frozenset(
     "SlowDown Throttling ThrottlingException RequestThrottled TooManyRequests ServiceUnavailable InternalError "
     "RequestTimeout RequestTimeoutException OperationAborted ConditionalRequestConflict IncompleteBody BadDigest "
-    "XAmzContentSHA256Mismatch ExpiredToken "
+    "XAmzContentSHA256Mismatch "
     # completing an upload whose first answer was lost; the whole upload is done again
     "NoSuchUpload".split()
 )
-"""Error codes of S3 that pass. ExpiredToken: botocore fetches new credentials for the next request."""
+"""Error codes of S3 that pass."""
+_TOKEN_CODES = frozenset({"ExpiredToken", "ExpiredTokenException", "InvalidToken", "TokenRefreshRequired"})
+_TOKEN_TRIES = 3
+"""Requests with credentials that have expired: botocore may be fetching new ones. More would only wait."""
 _STATUS = frozenset({408, 425, 429})
 _ERRNO = frozenset(
     getattr(errno, name)
@@ -91,13 +95,13 @@ class Retries:
     """The failures of one piece of work. Call `failed` in each `except`, then try again."""
 
     def __init__(self, what: str, patience: Patience | None = None) -> None:
-        self._what = what
+        self._what = shown(what)
         self._patience = patience or Patience.from_environment()
         self.progress()
 
     def progress(self) -> None:
         """Something was gained: the count begins again."""
-        self._failures = 0
+        self._failures = self._refused = 0
         self._since = time.monotonic()
 
     def failed(self, error: Exception, where: str = "") -> None:
@@ -108,6 +112,9 @@ class Retries:
                 raise error
             raise told from error
         self._failures += 1
+        self._refused += answer(error)[0] in _TOKEN_CODES
+        if self._refused >= _TOKEN_TRIES:
+            raise PermissionError(f"cannot {self._what}: the credentials have expired; {describe(error)}") from error
         wait = max(self._patience.wait(self._failures), min(getattr(error, "after", 0.0), self._patience.longest))
         waited = time.monotonic() - self._since
         if self._failures >= self._patience.tries or waited + wait > self._patience.seconds:
@@ -134,7 +141,7 @@ def is_transient(error: BaseException) -> bool:
     if isinstance(error, Busy):
         return True
     code, status = answer(error)
-    if code in _CODES or status in _STATUS or (500 <= status != 501):
+    if code in _CODES or code in _TOKEN_CODES or status in _STATUS or (500 <= status != 501):
         return True
     if code or status or isinstance(error, (FileNotFoundError, FileExistsError, PermissionError, Changed)):
         return False
@@ -168,14 +175,14 @@ def as_os_error(error: Exception, what: str) -> Exception:
     if isinstance(error, OSError) or not any(_library(base) for base in type(error).__mro__):
         return error
     _, status = answer(error)
-    message = f"cannot {what}: {describe(error)}"
+    message = f"cannot {shown(what)}: {describe(error)}"
     if status in (401, 403) or "Credentials" in type(error).__name__:
         return PermissionError(message)
     return FileNotFoundError(message) if status == 404 else OSError(message)
 
 
 def describe(error: BaseException) -> str:
-    text = " ".join(str(error).split())
+    text = shown(" ".join(str(error).split()))
     return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
 
 

@@ -11,8 +11,10 @@ import pyarrow as pa
 from tokenmill.core.errors import ShardError
 from tokenmill.core.schema import DOC_ID, SOURCE_BYTES, SOURCE_ROWS
 from tokenmill.core.stage import InputShard, Reports, Skips
+from tokenmill.io.filesystem import open_input
 from tokenmill.io.members import Loss
 from tokenmill.io.records import WHOLE, Record, Span, iter_records
+from tokenmill.io.stores import shown
 
 COMMON: dict[str, pa.DataType] = {
     DOC_ID: pa.string(),
@@ -78,18 +80,19 @@ def _span_of(shard: InputShard, skip: Reports) -> Span:
 
 
 def records_of(shard: InputShard, skip: Reports, max_block: int) -> Iterator[Record]:
-    """The records of a shard; losses are reported. ShardError when the storage fails."""
+    """The records of a shard; losses are reported. ShardError when the storage fails or the file has changed."""
     try:
-        for item in iter_records(shard.path, name=shard.name, max_block=max_block, span=_span_of(shard, skip)):
-            if isinstance(item, Loss):
-                skip(item.reason, offset=item.offset, length=item.length, detail=item.detail)
-            else:
-                yield item
+        with open_input(shard) as file:
+            for item in iter_records(file, name=shard.name, max_block=max_block, span=_span_of(shard, skip)):
+                if isinstance(item, Loss):
+                    skip(item.reason, offset=item.offset, length=item.length, detail=item.detail)
+                else:
+                    yield item
     except OSError as error:
         raise ShardError(
             "an input file cannot be read",
-            where=shard.path,
-            why=f"{type(error).__name__}: {error}",
+            where=shown(shard.path),
+            why=shown(f"{type(error).__name__}: {error}"),
             fix="check the storage and its credentials, then run the same command again",
         ) from error
 

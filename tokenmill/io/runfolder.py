@@ -36,7 +36,7 @@ from tokenmill.core.errors import ConfigError, FatalError, ShardError
 from tokenmill.io.objects import AbandonedUpload, Objects, store_errors
 from tokenmill.io.scratch import new_scratch, remove_scratch
 from tokenmill.io.slugs import shard_slug, slugs
-from tokenmill.io.stores import file_system
+from tokenmill.io.stores import file_system, refuse_userinfo
 
 __all__ = ["Attempt", "RunFolder", "disk_error", "file_digest", "flush_to_disk", "shard_slug", "slugs"]
 
@@ -59,6 +59,7 @@ class RunFolder:
     """The output folder of a run on a local disk or an object store."""
 
     def __init__(self, location: str) -> None:
+        refuse_userinfo(location)
         self.location = location
         self._fs, self._root = file_system(location)
         self._objects = Objects(self._fs)

@@ -10,12 +10,13 @@ its `open` compares nothing; `S3FileSystem` sends If-Match from its own files on
 
 from __future__ import annotations
 
+import os
 from typing import Any, Protocol
 
 from fsspec.asyn import sync
 
 from tokenmill.io.retry import Busy, Changed, retrying
-from tokenmill.io.stores import file_system, is_http, is_s3, public_location
+from tokenmill.io.stores import file_system, is_http, is_s3, public_location, shown
 
 _PIECE = 256 << 10
 """Most bytes taken from a connection at once."""
@@ -53,6 +54,11 @@ def version_of(info: dict[str, Any]) -> str:
         if info.get(key) is not None:
             return str(info[key]).strip('"')
     return ""
+
+
+def local_version(status: os.stat_result) -> tuple[int, str]:
+    """(size, etag) of a local file: its etag is the time of its last change."""
+    return status.st_size, str(status.st_mtime)
 
 
 class S3Source:
@@ -127,7 +133,7 @@ class HttpSource:
             answer = await self._request("GET", {"Range": f"bytes={start}-{start + size - 1}"})
             try:
                 if answer.status == 416:
-                    raise Changed(f"{self._url} has become shorter while it was read")
+                    raise Changed(f"{shown(self._url)} has become shorter while it was read")
                 _raise_for(answer, self._url)
                 for name, before in self._headers.items():
                     _compare(self._url, before, answer.headers.get(name, ""))
@@ -146,7 +152,7 @@ class HttpSource:
             while self._at < start:
                 passed = len(await self._stream.content.read(min(start - self._at, _PIECE)))
                 if not passed:
-                    raise Busy(f"{self._url} ended at byte {self._at}")
+                    raise Busy(f"{shown(self._url)} ended at byte {self._at}")
                 self._at += passed
             before = len(into)
             await _take(self._stream, size, into)
@@ -219,7 +225,7 @@ async def _take(answer: Any, size: int, into: bytearray) -> None:
 
 
 def _raise_for(answer: Any, url: str) -> None:
-    status = answer.status
+    status, url = answer.status, shown(url)
     if status in (404, 410):
         raise FileNotFoundError(f"{url} does not exist (HTTP {status})")
     if status in (401, 403):
@@ -249,12 +255,12 @@ def _check_range(path: str, content_range: str, start: int, size: int | None) ->
     """That the answer is the range that was asked for, of a file as long as before."""
     given, _, total = content_range.removeprefix("bytes ").partition("/")
     if start and not content_range:
-        raise OSError(f"{path}: the server ignores ranges, and gave the whole for bytes from {start}")
+        raise OSError(f"{shown(path)}: the server ignores ranges, and gave the whole for bytes from {start}")
     if content_range and given.partition("-")[0] != str(start):
-        raise Busy(f"{path}: asked for bytes from {start}, got {content_range}")
+        raise Busy(f"{shown(path)}: asked for bytes from {start}, got {content_range}")
     if total.isdigit() and size is not None and int(total) != size:
         raise _changed(path, f"{size} bytes", f"{total} bytes")
 
 
 def _changed(path: str, before: str, now: str) -> Changed:
-    return Changed(f"{path} has changed while it was read: {before} when it was opened, {now} now; run again")
+    return Changed(f"{shown(path)} has changed while it was read: {before} when it was opened, {now} now; run again")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,32 @@ PUBLIC = {"commoncrawl": "https://data.commoncrawl.org"}
 (commoncrawl.org/blog/introducing-cloudfront-access-to-common-crawl-data)."""
 
 
+_USERINFO = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#@]*)@")
+_QUERY = re.compile(r"""(https?://[^\s?#'"]+)([?#])[^\s'"]*""")
+
+
+def shown(text: str) -> str:
+    """A location, or a text with locations in it, without queries: those of signed URLs are secrets."""
+    return _QUERY.sub(r"\1\2...", text)
+
+
+def without_query(location: str) -> str:
+    """A web address without query and fragment; other locations as they are, where `?` and `#` belong to the name."""
+    return re.split("[?#]", location, maxsplit=1)[0] if protocol_of(location) in ("http", "https") else location
+
+
+def refuse_userinfo(location: str) -> None:
+    """ConfigError for `https://user:password@host/`: locations stand in run.json and in messages."""
+    for protocol, given in _USERINFO.findall(location):
+        # abfs://container@account and sftp://user@host hold no secret
+        if ":" in given or protocol.lower() in ("http", "https"):
+            raise ConfigError(
+                f"a location of {protocol}:// holds a user or password, which would be written into the run",
+                fix="leave out what stands before the @, and give it in the environment (AWS_PROFILE, "
+                "AWS_ACCESS_KEY_ID, ...), in ~/.netrc for web servers, or use signed URLs",
+            )
+
+
 def protocol_of(location: str) -> str:
     """The protocol of a location, "file" for a path."""
     return location.rpartition("::")[2].partition("://")[0] if "://" in location else "file"
@@ -34,7 +61,9 @@ def file_system(location: str) -> tuple[Any, str]:
         options = _options(protocol)
         fs, root = url_to_fs(location, **({protocol: options} if "::" in location else options))
     except (ImportError, ValueError) as error:
-        raise ConfigError(f"cannot open {location}", why=str(error), fix=missing_protocol(location)) from error
+        raise ConfigError(
+            f"cannot open {shown(location)}", why=shown(str(error)), fix=missing_protocol(location)
+        ) from error
     if is_s3(fs):
         fs.retries = 1  # `io.retry` is the only policy
     return fs, str(root)

@@ -29,13 +29,22 @@ def parse_size(text: str) -> int:
 def split(shards: Iterable[InputShard], most_bytes: int) -> list[InputShard]:
     """The shards with every file of more than `most_bytes` cut into equal spans of at most that; 0: as they are.
 
-    ConfigError below `MIN_SPAN_BYTES`.
+    ConfigError below `MIN_SPAN_BYTES`, and for remote files whose sizes have not been looked up.
     """
     if not most_bytes:
         return list(shards)
     if most_bytes < MIN_SPAN_BYTES:
         raise ConfigError(
             f"spans of {most_bytes} bytes are too small", fix=f"at least {MIN_SPAN_BYTES >> 10}KB; 64MB is usual"
+        )
+    shards = list(shards)
+    unknown = [shard for shard in shards if not shard.size and not shard.etag and "://" in shard.path]
+    if unknown:
+        raise ConfigError(
+            f"{len(unknown)} of {len(shards)} files cannot be split: their sizes are not known",
+            where=unknown[0].name,
+            why="a long list was taken without asking for sizes, or the server does not say them",
+            fix="give a shorter list, or leave out --split",
         )
     found = []
     for shard in shards:
