@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 DEMO := demo-out
 PEER := .bench/datatrove
 
-.PHONY: demo test test-slow test-faults lint format bench bench-env clean
+.PHONY: demo test test-ci test-slow test-faults lint format bench bench-env clean
 
 demo: $(READY)  ## the fineweb recipe on the bundled archive
 	rm -rf $(DEMO)
@@ -16,6 +16,9 @@ demo: $(READY)  ## the fineweb recipe on the bundled archive
 
 test: $(READY)  ## the fast suite
 	$(BIN)/python -m pytest -n auto --dist worksteal
+
+test-ci: $(READY)  ## what CI runs beside the fast suite: kills at random times, clusters, live runs
+	$(BIN)/python -m pytest -n auto --dist worksteal -m ci
 
 test-slow: $(READY)  ## the whole crawl, and every kill point
 	$(BIN)/python -m pytest -m slow -x

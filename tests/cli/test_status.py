@@ -93,6 +93,7 @@ def test_a_failed_run_names_its_shards_and_what_to_do(tmp_path: Path, write_json
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+\+00:00", lines[0]["time"])
 
 
+@pytest.mark.ci
 def test_a_live_run_is_live_then_killed_then_stopped_and_finished(
     tmp_path: Path, write_jsonl: Callable[..., Path]
 ) -> None:

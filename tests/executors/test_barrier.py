@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -80,19 +81,30 @@ def test_payloads_are_not_kept_between_phases_but_read_again(tmp_path: Path) -> 
     assert sum(len(rows(tmp_path / "out", kind)) for kind in ("data", "dropped")) == 30
 
 
-def test_an_archive_that_changed_under_the_run_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("sneaky", "message"), [(False, "has changed since the run was planned"), (True, "does not fit the table")]
+)
+def test_an_archive_that_changed_under_the_run_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sneaky: bool, message: str
+) -> None:
+    """sneaky: size and time of the last change are those of before, so only the documents can tell."""
     source = archives(tmp_path / "in")
     pipeline = Pipeline("p", [ReadWarc(), ExactDedup(by="payload"), WriteParquet()])
     done = steps.run_task
 
     def spoiling(*arguments: Any) -> Any:
-        (source / "1.warc").write_bytes(record(1) + record(2))
+        archive = source / "1.warc"
+        before = archive.stat()
+        changed = record(1) + record(2)
+        archive.write_bytes(changed + (before.st_size - len(changed)) * b"\n" if sneaky else changed)
+        if sneaky:
+            os.utime(archive, ns=(before.st_atime_ns, before.st_mtime_ns))
         return done(*arguments)
 
     monkeypatch.setattr("tokenmill.executors.worker.run_task", spoiling)
     outcome = run(pipeline, source, tmp_path / "out")
     assert list(outcome.failures) == ["1"]
-    assert "does not fit the table" in str(outcome.failures["1"])
+    assert message in str(outcome.failures["1"])
     assert not (tmp_path / "out/data/1.parquet").exists()
 
 

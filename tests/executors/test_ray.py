@@ -63,7 +63,7 @@ def test_fineweb_with_minhash_has_the_bytes_of_a_local_run(tmp_path: Path, machi
 
 def test_a_model_is_loaded_once_an_actor_and_filters_go_on_beside_it(tmp_path: Path, machines: Path) -> None:
     pipeline: Pipeline = load_file(str(MODEL)).model
-    source = jsonl(tmp_path / "in", 8, 60)
+    source = jsonl(tmp_path / "in", 8, 40)
     outcome, _ = run_on(RayExecutor(), pipeline, source, tmp_path / "ray")
     assert outcome.failures == {}
     run_on(InlineExecutor(), pipeline, source, tmp_path / "local")
@@ -135,6 +135,7 @@ def test_another_recipe_in_the_same_session_and_folder(tmp_path: Path, machines:
         assert digests(tmp_path / "out") == digests(tmp_path / name)
 
 
+@pytest.mark.ci
 def test_an_actor_that_is_killed_is_replaced(tmp_path: Path, machines: Path) -> None:
     pipeline: Pipeline = load_file(str(MODEL)).model
     source = jsonl(tmp_path / "in", 6, 60)

@@ -121,6 +121,7 @@ def start(source: Path, out: Path, *more: str) -> subprocess.Popen[bytes]:
     )
 
 
+@pytest.mark.ci
 def test_killed_at_random_times_and_resumed_to_the_same_bytes(tmp_path: Path, source: Path) -> None:
     whole = tmp_path / "whole"
     began = time.monotonic()
@@ -142,6 +143,7 @@ def children_of(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+@pytest.mark.ci
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds the worker through Linux's /proc")
 def test_a_killed_worker_is_replaced(tmp_path: Path, write_jsonl: Callable[..., Path]) -> None:
     source = write_jsonl([*texts(400, 1), "sleep", *texts(400, 2)])

@@ -107,7 +107,7 @@ def test_the_documents_of_whole_files(tmp_path: Path, source: Path, by: str) -> 
 def test_resumed_with_workers_to_the_same_bytes(tmp_path: Path, source: Path) -> None:
     spans = split(list_inputs(str(source), (".warc.gz",)), SPAN)
     run_over(spans, source, tmp_path / "first")
-    for workers in (1, 2):
+    for workers in (2,):
         run_over(spans, source, tmp_path / f"{workers}", LocalExecutor(workers))
         for path in sorted((tmp_path / "first/data").iterdir()):
             assert (tmp_path / f"{workers}/data" / path.name).read_bytes() == path.read_bytes()

@@ -176,9 +176,10 @@ def kill_often(killing: Killing, kind: str, times: int, seed: int) -> None:
     killing.finish()
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("kind", ["group", "one"])
 def test_killed_at_random_times(killing: Killing, kind: str) -> None:
-    kill_often(killing, kind, 4, seed=7)
+    kill_often(killing, kind, 10, seed=7)
 
 
 @pytest.mark.faults

@@ -33,6 +33,7 @@ def kill_and_resume(source: Path, tmp_path: Path, kills: int, seed: int) -> None
     assert not list(out.glob("phases/*/attempts"))
 
 
+@pytest.mark.ci
 def test_a_kill(tmp_path: Path) -> None:
     kill_and_resume(split_example(tmp_path, 3), tmp_path, kills=1, seed=3)
 

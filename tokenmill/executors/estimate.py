@@ -111,6 +111,7 @@ def measure(
         pieces = take(source, inputs, sample_bytes(total, share), folder / "in")
         tell(f"sample: {sum(p.source_bytes for p in pieces):,} bytes in {len(pieces)} pieces")
         first = take(source, [pieces[0].shard], 64 << 10, folder / "first", pieces=1)
+        _run(pipeline, first, folder / "warm", 1)  # compiles what was never compiled on this machine: done only once
         start = _run(pipeline, first, folder / "start", 1)
         tell(f"starting a worker takes {start.overhead:.1f} CPU seconds; now the sample")
         done = _run(pipeline, pieces, folder / "out", min(workers, len(pieces)))

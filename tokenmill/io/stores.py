@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,22 @@ PUBLIC = {"commoncrawl": "https://data.commoncrawl.org"}
 (commoncrawl.org/blog/introducing-cloudfront-access-to-common-crawl-data)."""
 
 
-_USERINFO = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#@]*)@")
-_QUERY = re.compile(r"""(https?://[^\s?#'"]+)([?#])[^\s'"]*""")
+_WORD = re.compile(r"""[^\s'"]+""")
+_WEB = re.compile(r"https?://")
+_QUERY = re.compile("[?#]")
+_PROTOCOL = re.compile(r"[A-Za-z0-9+.-]{1,32}\Z")
 
 
 def shown(text: str) -> str:
     """A location, or a text with locations in it, without queries: those of signed URLs are secrets."""
-    return _QUERY.sub(r"\1\2...", text)
+    return _WORD.sub(_cut_query, text)
+
+
+def _cut_query(word: re.Match[str]) -> str:
+    found = word.group()
+    address = _WEB.search(found)
+    end = _QUERY.search(found, address.end()) if address else None
+    return f"{found[: end.end()]}..." if end else found
 
 
 def without_query(location: str) -> str:
@@ -39,9 +49,11 @@ def without_query(location: str) -> str:
 
 def refuse_userinfo(location: str) -> None:
     """ConfigError for `https://user:password@host/`: locations stand in run.json and in messages."""
-    for protocol, given in _USERINFO.findall(location):
+    for before, after in pairwise(location.split("://")):
+        given, at, _ = re.split("[/?#]", after, maxsplit=1)[0].partition("@")
+        protocol = found.group().lower() if (found := _PROTOCOL.search(before[-32:])) else ""
         # abfs://container@account and sftp://user@host hold no secret
-        if ":" in given or protocol.lower() in ("http", "https"):
+        if at and (":" in given or protocol in ("http", "https")):
             raise ConfigError(
                 f"a location of {protocol}:// holds a user or password, which would be written into the run",
                 fix="leave out what stands before the @, and give it in the environment (AWS_PROFILE, "
