@@ -48,6 +48,7 @@ bench: bench-env  ## against datatrove, on the developers' shared data
 	$(BIN)/python benchmarks/dedup_quality.py
 	$(BIN)/python benchmarks/dedup.py
 	$(BIN)/python benchmarks/dedup_scaling.py
+	$(BIN)/python benchmarks/scaling.py
 
 clean:
 	rm -rf $(VENV) .bench $(DEMO) .mypy_cache .pytest_cache .ruff_cache .hypothesis dist

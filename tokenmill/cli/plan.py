@@ -11,6 +11,7 @@ from tokenmill.core.phases import Phase
 from tokenmill.core.plan import make_plan
 from tokenmill.core.stage import Barrier, Source, Stage
 from tokenmill.io.filesystem import list_inputs
+from tokenmill.io.stores import shown
 from tokenmill.report.html import human_bytes
 
 
@@ -47,10 +48,10 @@ def show_plan(recipe: str, location: str | None, settings: tuple[str, ...]) -> N
             console.print(f"{label}: {safe(line)}", highlight=False)
     console.print(f"published columns: {', '.join(plan.schema.names)}", highlight=False)
     for label, digests in plan.digests.items():
-        shown = ", ".join(f"{name} {value[:16]}" for name, value in digests.items())
-        console.print(f"{label} depends on {safe(shown)}", highlight=False)
+        listed = ", ".join(f"{name} {value[:16]}" for name, value in digests.items())
+        console.print(f"{label} depends on {safe(listed)}", highlight=False)
     if location:
         size = human_bytes(sum(shard.size for shard in inputs))
-        console.print(f"input: {len(inputs)} files, {size} in {safe(location)}", highlight=False)
+        console.print(f"input: {len(inputs)} files, {size} in {safe(shown(location))}", highlight=False)
     else:
         console.print("input: none given (--input FOLDER)", highlight=False)

@@ -30,7 +30,7 @@ keeps one page in nine: 0.035."""
 ANNOTATED_RATIO = 0.2
 """The same in annotate mode, where nothing is dropped: all texts, their signals and verdicts. Measured: 0.17."""
 PAYLOAD_RATIO = 0.4
-"""What a filtering phase leaves for the next while pages are still in its columns. Measured with `fineweb`: 0.33."""
+"""What a filtering phase leaves for the next where that still reads the pages. Measured with `fineweb`: 0.33."""
 ALL_PAYLOADS_RATIO = 2.1
 """The same where filters have dropped nothing: archived and decoded pages, and texts. Measured: 2.06."""
 RAW_RATIO = 1.3

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-import fsspec
 import pyarrow.parquet as pq
 
 from tokenmill.core.stage import InputShard, Source
 from tokenmill.io.filesystem import open_binary
+from tokenmill.io.jsonl import open_inflated
 from tokenmill.io.records import iter_records
 from tokenmill.io.rows import dump_of
 
@@ -80,7 +80,7 @@ def _cut(source: Source, shard: InputShard, each: int, cuts: int, folder: Path) 
     path.parent.mkdir(parents=True, exist_ok=True)
     if 0 < shard.size <= each * 1.5:
         yield 0, _copy(shard, path), shard.size
-    elif shard.path.endswith(".parquet"):
+    elif name.endswith(".parquet"):
         yield 0, path, _parquet(shard, each, path)
     elif ".jsonl" in name or ".ndjson" in name or ".json" in name:
         path = path.with_name(f"{name.partition('.')[0]}.jsonl.gz")
@@ -127,8 +127,7 @@ def _parquet(shard: InputShard, each: int, path: Path) -> int:
 
 def _lines(shard: InputShard, each: int, path: Path) -> None:
     """The first lines, compressed anew until they have `each` bytes."""
-    compression = "zstd" if shard.path.endswith(".zst") else "infer"
-    with fsspec.open(shard.path, "rb", compression=compression) as stream, open(path, "wb") as raw:
+    with open_inflated(shard) as stream, open(path, "wb") as raw:
         with gzip.GzipFile(fileobj=raw, mode="wb", compresslevel=6, mtime=0) as packed:
             for line in stream:
                 packed.write(line)

@@ -29,6 +29,7 @@ from tokenmill.executors.spans import corrected
 from tokenmill.executors.steps import TASKS_JSON, StepWork, run_task
 from tokenmill.io.parquet import WriteParquet
 from tokenmill.io.runfolder import Attempt, RunFolder, disk_error, file_digest, flush_to_disk
+from tokenmill.io.stores import shown
 
 Progress = Callable[[Mapping[str, Any]], None]
 
@@ -238,8 +239,8 @@ class _Attempt:
                 batch = next(batches, None)
             except _READ_ERRORS as error:
                 raise ShardError(
-                    f"cannot read {self._shard.path}",
-                    why=f"{type(error).__name__}: {error}",
+                    f"cannot read {shown(self._shard.path)}",
+                    why=shown(f"{type(error).__name__}: {error}"),
                     fix="look at the file; the same command tries it again",
                 ) from error
             self._source.seconds += time.perf_counter() - started

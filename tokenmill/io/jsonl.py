@@ -39,7 +39,7 @@ class ReadJsonl(Source):
     def read(self, shard: InputShard, skip: Skips) -> Iterator[pa.RecordBatch]:
         rows: list[dict[str, object]] = []
         start = size = 0
-        with _open_inflated(shard) as stream:
+        with open_inflated(shard) as stream:
             for number, line in enumerate(stream):
                 if len(rows) == SOURCE_ROWS or size >= SOURCE_BYTES:
                     yield from self._batches(rows, shard, start, skip)
@@ -89,7 +89,7 @@ class ReadJsonl(Source):
 
 
 @contextmanager
-def _open_inflated(shard: InputShard) -> Iterator[BinaryIO]:
+def open_inflated(shard: InputShard) -> Iterator[BinaryIO]:
     """The lines of a file, inflated as the end of its name says."""
     with ExitStack() as stack:
         stream = stack.enter_context(open_input(shard))
