@@ -37,8 +37,9 @@ def test_killed_workers_and_children(tmp_path: Path) -> None:
 def test_killed_fifty_times(tmp_path: Path, shared: Path) -> None:
     source = tmp_path / "in"
     source.mkdir()
-    (source / "a.warc.gz").symlink_to(shared / "crawl/crawl-00000.warc.gz")
-    check_chaos(tmp_path, source, span=100_000, kills=50, pause=(0.2, 3.0), machines=0.2, seed=2)
+    for number in range(6):
+        (source / f"{number}.warc.gz").symlink_to(shared / f"crawl/crawl-{number:05d}.warc.gz")
+    check_chaos(tmp_path, source, span=200_000, kills=50, pause=(0.1, 2.0), machines=0.2, seed=2)
 
 
 def check_chaos(
