@@ -63,10 +63,12 @@ def test_fineweb_with_minhash_has_the_bytes_of_a_local_run(tmp_path: Path, machi
 
 def test_a_model_is_loaded_once_an_actor_and_filters_go_on_beside_it(tmp_path: Path, machines: Path) -> None:
     pipeline: Pipeline = load_file(str(MODEL)).model
-    source = jsonl(tmp_path / "in", 8, 40)
-    outcome, _ = run_on(RayExecutor(), pipeline, source, tmp_path / "ray")
+    source = jsonl(tmp_path / "in", 8, 24)
+    (machines / "wait").touch()
+    outcome, _ = run_on(RayExecutor(), pipeline, source, tmp_path / "ray", seconds=30)
+    (machines / "wait").unlink()
     assert outcome.failures == {}
-    run_on(InlineExecutor(), pipeline, source, tmp_path / "local")
+    run_on(InlineExecutor(), pipeline, source, tmp_path / "local", seconds=30)
     assert digests(tmp_path / "ray") == digests(tmp_path / "local")
     diaries = [path.read_text().splitlines() for path in machines.iterdir() if "model" not in path.stem]
     entries = [line.split() for diary in diaries for line in diary]

@@ -303,6 +303,7 @@ def test_columns_that_change_later(my: Path, tmp_path: Path, write_jsonl: Callab
         command(f"{my}:sneaky", source, tmp_path / "sneaky")
 
 
+@pytest.mark.ci
 def test_changed_code_and_moved_folders(my: Path, tmp_path: Path, write_jsonl: Callable[..., Path]) -> None:
     file, out = tmp_path / "mine2.py", tmp_path / "annotated"
     file.write_text(re.sub(r"class (\w+)\(", r"class \1Again(", RULES).replace('"vowel_share"', '"vowels_again"'))

@@ -208,7 +208,13 @@ def at_failpoint(killing: Killing, shim: Shim, name: str, number: int, action: i
 
 
 @pytest.mark.parametrize(
-    "name", ["output half written", "manifest before link", "manifest after link", "output after rename"]
+    "name",
+    [
+        "output half written",
+        "manifest after link",
+        pytest.param("manifest before link", marks=pytest.mark.ci),
+        pytest.param("output after rename", marks=pytest.mark.ci),
+    ],
 )
 def test_killed_at_a_point(killing: Killing, tmp_path: Path, name: str) -> None:
     at_failpoint(killing, Shim(tmp_path / "control"), name, 0, KILL_GROUP, workers=0)

@@ -178,6 +178,7 @@ def test_strict_without_its_library_is_refused_before_any_work(monkeypatch: pyte
     RedactPii().setup()
 
 
+@pytest.mark.ci
 def test_a_document_on_which_redaction_fails_goes_to_quarantine(
     tmp_path: Path, write_jsonl: Callable[..., Path]
 ) -> None:
