@@ -180,6 +180,7 @@ def test_watchers_that_cannot_work_are_configuration_errors(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.ci
 def test_a_run_on_an_object_store(bucket: Bucket, write_jsonl: Callable[..., Path]) -> None:  # noqa: F811
     source, out = write_jsonl(["document"]), bucket.url("run")
     arguments = ["--input", source, "--output", out, "--workers", "0"]

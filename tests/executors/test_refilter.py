@@ -150,6 +150,7 @@ def test_the_check_of_the_disk_can_be_left_out(
     assert done.exit_code == 0, done.output
 
 
+@pytest.mark.ci
 def test_worker_processes_give_the_same(annotated: Path, tmp_path: Path) -> None:
     for workers in (0, 1):
         assert refilter_run(str(annotated), str(tmp_path / str(workers)), SETTINGS[2], workers) == 0

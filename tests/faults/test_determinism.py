@@ -81,6 +81,7 @@ def compare(folder: Path, recipe: str, parts: int, rows: Sequence[Sequence[Any]]
         assert outcome(out) == golden, f"{workers} {settings}"
 
 
+@pytest.mark.ci
 def test_a_corner_of_the_matrix(tmp_path: Path) -> None:
     corner = (2, {"SHUFFLE_SEED": "1"}, {"PYTHONHASHSEED": "7"}, {"TZ": "Asia/Kathmandu"}, ASCII)
     compare(tmp_path, "exact", 3, [corner])
