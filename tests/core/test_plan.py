@@ -139,3 +139,23 @@ def test_two_inputs_of_one_name_are_refused() -> None:
 def test_what_is_no_stage_is_refused() -> None:
     with pytest.raises(ConfigError, match="is not a stage"):
         Pipeline("p", [ReadJsonl(), "gopher"])  # type: ignore[list-item]
+
+
+class Numbers(Annotate):
+    """Wants a column of numbers."""
+
+    reads = ("plan_score", "url")
+    column: str = "plan_score"
+
+    def check(self, types: Mapping[str, pa.DataType]) -> None:
+        if not pa.types.is_floating(types[self.column]):
+            raise ConfigError(f"{self.column} is of type {types[self.column]}")
+
+    def annotate(self, batch: pa.RecordBatch) -> Mapping[str, pa.Array]:
+        return {}
+
+
+def test_any_stage_may_check_the_types_of_its_columns() -> None:
+    plan_of(AddScore(), Numbers())
+    with pytest.raises(ConfigError, match="url is of type string"):
+        plan_of(AddScore(), Numbers(column="url"))

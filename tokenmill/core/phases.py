@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from tokenmill.core.measuring import StageRules
 from tokenmill.core.schema import DOC_ID, INTERNAL
-from tokenmill.core.stage import Barrier, Filter, Resources, Sink, Source, Stage
+from tokenmill.core.stage import Annotate, Barrier, Filter, Resources, Sink, Source, Stage
 
 _PASSING = INTERNAL.keys() - {DOC_ID}
 """Columns that are never published (the page as archived, as decoded, ...): 91 % of what the first phase of `fineweb`
@@ -60,6 +60,11 @@ class Phase:
         return next((stage.resources for stage in (*plain, *work)), Resources())
 
     @property
+    def batch_rows(self) -> int:
+        """Documents that its stages would like to see at once; 0: as they come."""
+        return next((stage.batch_rows for stage in self.stages if isinstance(stage, Annotate) and stage.batch_rows), 0)
+
+    @property
     def fused(self) -> tuple[tuple[str, Stage], ...]:
         """The stages that work on batches in memory: all but source and sink, with their labels."""
         pairs = zip(self.labels, self.stages, strict=True)
@@ -95,7 +100,7 @@ def cut(
     reread: bool = True,
     whole: Collection[str] = (),
 ) -> tuple[Phase, ...]:
-    """The phases of labelled stages: cut at barriers, and where resources change.
+    """The phases of labelled stages: cut at barriers, where resources change, and before stages of large batches.
 
     fingerprints, columns: those after each stage. rules: what the plan says about each stage. reread: whether
     documents may be read from the source again instead of being kept between the first two phases. whole: barriers
@@ -155,19 +160,20 @@ def _only_reads(stages: Sequence[Stage]) -> bool:
 def _pieces(pairs: Sequence[tuple[str, Stage]], whole: Collection[str]) -> list[tuple[int, int]]:
     """(start, stop) of each phase of documents. A barrier is the last of one piece and the first of the next."""
     pieces: list[tuple[int, int]] = []
-    start = 0
+    start = rows = 0
     current: Resources | None = None
     for position, (label, stage) in enumerate(pairs):
         if isinstance(stage, Source | Sink):
             continue
         if isinstance(stage, Barrier) and label not in whole:
             pieces.append((start, position + 1))
-            start, current = position, None
+            start, rows, current = position, 0, None
             continue
-        if current is not None and stage.resources != current:
+        wanted = stage.batch_rows if isinstance(stage, Annotate) else 0
+        if current is not None and (stage.resources != current or wanted not in (0, rows)):
             pieces.append((start, position))
-            start = position
-        current = stage.resources
+            start, rows = position, 0
+        current, rows = stage.resources, rows or wanted
     return [*pieces, (start, len(pairs))]
 
 

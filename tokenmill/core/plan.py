@@ -200,8 +200,7 @@ def check_columns(pipeline: Pipeline, verdicts: Mapping[str, str] | None = None)
         if isinstance(stage, Source | Sink) and inner:
             raise ConfigError(f"{label} stands in the middle of recipe {pipeline.name!r}", fix="one source, one sink")
         _check_reads(pipeline.name, label, stage, available)
-        if isinstance(stage, Barrier):
-            stage.check(available)
+        stage.check(available)
         added = dict(stage.columns_added())
         if verdicts and label in verdicts:
             added[verdicts[label]] = pa.string()

@@ -17,17 +17,24 @@ from tokenmill.core.stage import Annotate
 
 
 class Scorer(Annotate):
-    """Scores texts. A sub-class declares its columns in `adds` (floating-point), and has `score` and `model_digest`.
+    """Scores texts. A sub-class declares its columns in `adds`, and has `score` and `model_digest`.
+
+    Columns are floating-point numbers, and strings for the names of classes (the likeliest topic).
 
     A text that is null gets null scores without being shown to the model. Scores that are not finite are the
-    document's fault: it goes to quarantine, the others are scored.
+    document's fault: it goes to quarantine, the others are scored. A scorer may leave a text without a score where
+    there is nothing to judge (no words): it gives pyarrow arrays, in which that text is null.
     """
 
     reads = ("text",)
 
     @abstractmethod
-    def score(self, texts: Sequence[str]) -> Mapping[str, Sequence[float]]:
-        """For each declared column one number per text, as a sequence or a numpy array of one dimension."""
+    def score(self, texts: Sequence[str]) -> Mapping[str, Sequence[Any]]:
+        """For each declared column one value per text, as a sequence or a numpy array of one dimension."""
+
+    def score_column(self, texts: pa.Array) -> Mapping[str, Sequence[Any]]:
+        """The same for texts as an Arrow array (string or large_string) without nulls, for models that read those."""
+        return self.score(texts.to_pylist())
 
     @abstractmethod
     def model_digest(self) -> str:
@@ -39,8 +46,8 @@ class Scorer(Annotate):
 
     def annotate(self, batch: pa.RecordBatch) -> Mapping[str, pa.Array]:
         column = batch.column("text")
-        texts = column.drop_null().to_pylist()
-        scores = self.score(texts) if texts else {name: () for name in self.columns_added()}
+        texts = column.drop_null()
+        scores = self.score_column(texts) if len(texts) else {name: () for name in self.columns_added()}
         declared = self.columns_added()
         if set(scores) != set(declared):
             raise ConfigError(f"{self.name} scored the columns {sorted(scores)}", why=f"it declares {sorted(declared)}")
@@ -50,7 +57,8 @@ class Scorer(Annotate):
         return {name: self._checked(name, scores[name], len(texts)).take(places) for name in declared}
 
     def _checked(self, name: str, scores: Any, count: int) -> pa.Array:
-        """The scores of one column as an array of its type: one finite number per text."""
+        """The scores of one column as an array of its type: one finite number, or name, per text."""
+        may_be_null = isinstance(scores, pa.Array)
         shape = tuple(scores.shape) if hasattr(scores, "shape") else (len(scores),)
         if shape != (count,):
             raise ConfigError(
@@ -59,7 +67,9 @@ class Scorer(Annotate):
                 fix="one number per text",
             )
         array = pa.array(scores, from_pandas=False).cast(self.columns_added()[name])
-        finite = pc.is_finite(array).fill_null(False)
+        if not pa.types.is_floating(array.type):
+            return array
+        finite = pc.is_finite(array).fill_null(may_be_null)
         if count and not pc.all(finite).as_py():
             value = array[pc.index(finite, False).as_py()].as_py()
             raise ValueError(f"{name} = {value} is no finite number")
@@ -67,10 +77,11 @@ class Scorer(Annotate):
 
     def _check_types(self) -> None:
         declared = self.columns_added()
-        wrong = [name for name, dtype in declared.items() if not pa.types.is_floating(dtype)]
+        fits = (pa.types.is_floating, pa.types.is_string)
+        wrong = [name for name, dtype in declared.items() if not any(fit(dtype) for fit in fits)]
         if wrong or not declared:
             raise ConfigError(
                 f"{self.name} declares {wrong or 'no column'} as scores",
-                why="scores are floating-point columns",
+                why="scores are floating-point columns, names of classes are strings",
                 fix='adds = {"my_score": pa.float64()}',
             )

@@ -129,6 +129,12 @@ class Stage(ABC):  # noqa: B024 - its kinds have them
         """`adds`, unless the settings decide which columns there are."""
         return type(self).adds
 
+    def check(self, types: Mapping[str, pa.DataType]) -> None:  # noqa: B027 - optional
+        """ConfigError where columns that the settings name are of types that the stage cannot use.
+
+        Called by the plan, before any work. types: all columns where the stage stands; those of `reads` are there.
+        """
+
     def config(self) -> dict[str, Any]:
         """The settings of the stage as plain JSON values."""
         fields = dataclasses.fields(self)  # type: ignore[arg-type]
@@ -193,6 +199,14 @@ class Rewrite(Stage):
 
 class Annotate(Stage):
     """Adds columns to a batch; rows stay as they are (asserted by the engine)."""
+
+    derived: ClassVar[bool] = False
+    """Whether its columns follow cheaply from those that it reads, so that refilter makes them anew."""
+
+    batch_rows: ClassVar[int] = 0
+    """Documents that the stage would like to see at once, as models do; a phase begins with it. 0: as they come."""
+    batch_seconds: ClassVar[float] = 0.0
+    """Seconds that a batch may take before its documents are tried one at a time. 0: half of those of a document."""
 
     @abstractmethod
     def annotate(self, batch: pa.RecordBatch) -> Mapping[str, pa.Array]:
@@ -270,9 +284,6 @@ class Barrier(Stage):
     def size(self, work: Work) -> int:
         """Documents that the steps work on: with few, they need no workers."""
         return sum(shard.rows for shard in work.shards)
-
-    def check(self, types: Mapping[str, pa.DataType]) -> None:
-        """ConfigError where the columns that the settings name are of types that it cannot use."""
 
     @abstractmethod
     def tasks(self, step: str, work: Work) -> Sequence[str]:

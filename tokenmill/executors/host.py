@@ -15,6 +15,7 @@ from tokenmill.core.accounting import StageCount
 from tokenmill.core.errors import FatalError, ShardError, TokenmillError
 from tokenmill.core.phases import Phase
 from tokenmill.core.pipeline import Pipeline
+from tokenmill.core.stage import Annotate
 from tokenmill.executors.chain import Chain, ChainResult
 from tokenmill.executors.channel import Channel, ChildGone
 from tokenmill.executors.framing import pack_batches, unpack_batches
@@ -113,12 +114,19 @@ class ChildHost:
         self._limits = limits
         # CUDA reserves far more address space than it uses, and loads much of itself with the first batch
         gpus = bool(phase.resources.gpus)
-        self._memory = 0 if gpus else limits.memory_bytes
+        # PyTorch takes twice the address space of all else before it has done anything
+        self._memory = 0 if gpus else limits.memory_bytes * (2 if phase.batch_rows else 1)
         self._growth = limits.growth_bytes * (16 if gpus else 1)
+        self._threads = max(1, int(phase.resources.cpus))
         self._beat = Heartbeat()
         self._child: subprocess.Popen[bytes] | None = None
         self._channel: Channel | None = None
-        self._watch = _Watch(self._beat, limits, alive)
+        # a batch in one call: being hasty costs nothing where it is done again one document at a time
+        batches = [
+            (isinstance(stage, Annotate) and stage.batch_seconds) or limits.document_seconds / 2
+            for _, stage in phase.fused
+        ]
+        self._watch = _Watch(self._beat, limits, batches, alive)
         self._baseline = 0
         self.restarts = 0
 
@@ -178,7 +186,7 @@ class ChildHost:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pass_fds=(self._beat.descriptor,),
-            env=child_environment(),
+            env=child_environment(self._threads),
         )
         self._watch.start(self._child, setting_up=True)
         channel = Channel(self._child, self._watch)
@@ -233,9 +241,11 @@ class ChildHost:
 class _Watch:
     """Called while the parent waits: kills the child when the document at work is over its limits."""
 
-    def __init__(self, beat: Heartbeat, limits: Limits, alive: Callable[[], None]) -> None:
+    def __init__(self, beat: Heartbeat, limits: Limits, batches: Sequence[float], alive: Callable[[], None]) -> None:
+        """batches: seconds that a whole batch may take, for each stage."""
         self._beat = beat
         self._limits = limits
+        self._batches = batches
         self._alive = alive
         self.verdict = ""
 
@@ -257,7 +267,7 @@ class _Watch:
         wall = self._wall.tick()
         used = wall if cpu is None or self._cpu is None else cpu - self._cpu
         if self._too_much(position, wall, used):
-            limit = self._limits.setup_seconds if self._setting_up else self._limits.document_seconds
+            limit = self._limits.setup_seconds if self._setting_up else self._limit(position)
             self.verdict = f"over the limit of {limit:g} s"
             self._child.kill()
 
@@ -270,9 +280,12 @@ class _Watch:
             return wall >= 8 * limit
         asleep = used < wall / 4 and not is_running(self._child.pid)
         if position.row < 0:
-            # a whole batch in one call: being hasty costs nothing, the batch is done again one at a time
-            return used >= limit / 2 or (wall >= limit / 2 and asleep)
+            whole = self._limit(position)
+            return used >= whole or (wall >= whole and asleep)
         return used >= limit or (wall >= limit and asleep) or wall >= 8 * limit
+
+    def _limit(self, position: Position) -> float:
+        return self._batches[position.stage] if position.row == -1 else self._limits.document_seconds
 
 
 def _raise_if_error(answer: Mapping[str, Any]) -> None:

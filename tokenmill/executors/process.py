@@ -19,6 +19,8 @@ from typing import BinaryIO
 _PR_SET_PDEATHSIG = 1
 
 
+_SET_BY_US = "TOKENMILL_SET"
+"""Environment variable that names those which tokenmill has set for a child of its own."""
 OUT_OF_MEMORY = 86
 """Exit code of a child that could not get memory."""
 
@@ -107,17 +109,22 @@ def child_command(module: str, *arguments: object) -> list[str]:
     return [sys.executable, "-P", "-m", module, *map(str, arguments)]
 
 
-def child_environment() -> dict[str, str]:
-    """The environment of a child: it finds this very tokenmill, hashes strings alike, and has one thread."""
+def child_environment(threads: int = 1) -> dict[str, str]:
+    """The environment of a child: it finds this very tokenmill, hashes strings alike, and has so many threads."""
     here = Path(__file__).resolve().parents[2]
     paths = [os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else []
     if here.name not in ("site-packages", "dist-packages"):
         paths.insert(0, str(here))  # a checkout that is not installed
-    single = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "RAYON_NUM_THREADS")
+    libraries = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "RAYON_NUM_THREADS")
+    wanted = {**dict.fromkeys(libraries, str(threads)), "TOKENIZERS_PARALLELISM": str(threads > 1).lower()}
+    # what the user has set stays; what a parent of ours has set for itself does not
+    set_before = os.environ.get(_SET_BY_US, "").split(",")
+    given = {name: value for name, value in os.environ.items() if name not in set_before}
+    ours = {name: value for name, value in wanted.items() if name not in given}
     return {
-        **dict.fromkeys(single, "1"),
-        "TOKENIZERS_PARALLELISM": "false",
-        **os.environ,
+        **given,
+        **ours,
+        _SET_BY_US: ",".join(ours),
         "PYTHONPATH": os.pathsep.join(paths),
         "PYTHONHASHSEED": "0",
     }

@@ -7,7 +7,7 @@ the new settings, and `data/` has the same bytes as a fresh run with them.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from tokenmill.core.phases import cut
 from tokenmill.core.pipeline import Pipeline
 from tokenmill.core.plan import Annotation, Plan, decides, make_plan, verdict_column
 from tokenmill.core.signals import is_signal, known_signals
-from tokenmill.core.stage import Barrier, Filter, InputShard, Sink, Stage
+from tokenmill.core.stage import Annotate, Barrier, Filter, InputShard, Sink, Stage
 from tokenmill.executors.runspec import Options, RunSpec, load_run
 from tokenmill.io.annotated import ReadAnnotated
 from tokenmill.io.filesystem import absolute_location
@@ -63,8 +63,10 @@ def refilter_plan(folder: RunFolder, data: Mapping[str, Any], pipeline: Pipeline
     fresh = make_plan(pipeline, _inputs(folder, data))
     _check_same_digests(data, fresh)
     annotated = Pipeline.from_json(_here(data))
-    rules, again = _rules(annotated, data, fresh)
-    _check_nothing_missing(folder, data, annotated, fresh)
+    rules, again, affected = _rules(annotated, data, fresh)
+    _check_nothing_missing(folder, data, annotated, fresh, affected)
+    if again:
+        _check_all_compared(folder, data, annotated, again)
     run = absolute_location(folder.location).rstrip("/")
     stages: dict[str, Stage] = {READ: ReadAnnotated(run=run)}
     pairs = dict(zip(fresh.pipeline.labels, fresh.pipeline.stages, strict=True))
@@ -136,7 +138,8 @@ def _inputs(folder: RunFolder, data: Mapping[str, Any]) -> list[InputShard]:
 def _check_same_settings(before: Pipeline, after: Pipeline) -> None:
     """Only settings of filters, and of barriers that leave the text as it is, may differ."""
     for label, old, new in zip(before.labels, before.stages, after.stages, strict=True):
-        if isinstance(old, Filter) or (isinstance(old, Barrier) and old.keeps_text) or old.config() == new.config():
+        movable = isinstance(old, Filter) or _derived(old) or (isinstance(old, Barrier) and old.keeps_text)
+        if movable or old.config() == new.config():
             continue
         changed = [name for name, value in new.config().items() if old.config()[name] != value]
         raise ConfigError(
@@ -151,7 +154,7 @@ def _check_same_digests(data: Mapping[str, Any], fresh: Plan) -> None:
     for label, stage in zip(fresh.pipeline.labels, fresh.pipeline.stages, strict=True):
         before, now = data["digests"].get(label, {}), fresh.digests.get(label, {})
         differ = [name for name in before.keys() & now.keys() if before[name] != now[name]]
-        if differ and not isinstance(stage, Filter):
+        if differ and not isinstance(stage, Filter) and not _derived(stage):
             raise ConfigError(
                 f"{label} is no longer what made the run: {', '.join(sorted(differ))} differ",
                 why=f"{before[differ[0]][:40]} then, {now[differ[0]][:40]} now; a fresh run would give other texts",
@@ -159,70 +162,146 @@ def _check_same_digests(data: Mapping[str, Any], fresh: Plan) -> None:
             )
 
 
-def _check_nothing_missing(folder: RunFolder, data: Mapping[str, Any], annotated: Pipeline, fresh: Plan) -> None:
-    """Documents that made a stage fail are in quarantine: they are missed when that stage would not run now."""
+def _check_nothing_missing(
+    folder: RunFolder, data: Mapping[str, Any], annotated: Pipeline, fresh: Plan, affected: Collection[str]
+) -> None:
+    """Documents that made a stage fail are in quarantine: they are missed where the stage might not fail now.
+
+    affected: stages with other settings or files, or that see other columns.
+    """
     stages = dict(zip(annotated.labels, annotated.stages, strict=True))
-    after = dict(zip(fresh.pipeline.labels, fresh.pipeline.stages, strict=True))
     measured = {name for stage in fresh.pipeline.stages for name in stage.measures()}
+    for count in _counts(folder, data):
+        label = count["stage"]
+        stage = stages.get(label)
+        if not count["quarantined"] or stage is None:
+            continue
+        own = {name for name in stage.measures() if known_signals()[name].compute is not None}
+        if label in affected or own - measured:
+            raise ConfigError(
+                f"{label} put documents into quarantine that this setting might keep",
+                why="they are not in the annotated run",
+                fix="run the recipe again with this setting",
+            )
+
+
+def _check_all_compared(
+    folder: RunFolder, data: Mapping[str, Any], annotated: Pipeline, again: Collection[str]
+) -> None:
+    """Documents that ended behind a barrier took part in it, and are not there when it is done again."""
+    first = min(annotated.labels.index(label) for label in again)
+    behind = annotated.labels[first:]
+    for count in _counts(folder, data):
+        if count["stage"] in behind and (count["quarantined"] or any(count["dropped"].values())):
+            raise ConfigError(
+                f"{behind[0]} cannot be done again after the run",
+                why=f"{count['stage']} has ended documents that it had compared: enforced, or put into quarantine",
+                fix="run the recipe again with this setting",
+            )
+
+
+def _counts(folder: RunFolder, data: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """What every stage did to every shard of the annotated run."""
     for phase in (phase for phase in data["phases"] if not phase.get("step")):
         for _, manifest in folder.manifests(phase["directory"]):
-            for count in manifest["stages"]:
-                label = count["stage"]
-                stage = stages.get(label)
-                if not count["quarantined"] or stage is None:
-                    continue
-                own = {name for name in stage.measures() if known_signals()[name].compute is not None}
-                changed = isinstance(stage, Filter) and stage.config() != after[label].config()
-                if changed or own - measured:
-                    raise ConfigError(
-                        f"{label} put documents into quarantine that this setting might keep",
-                        why="they are not in the annotated run",
-                        fix="run the recipe again with this setting",
-                    )
+            yield from manifest["stages"]
 
 
-def _rules(annotated: Pipeline, data: Mapping[str, Any], fresh: Plan) -> tuple[dict[str, StageRules], set[str]]:
+def _rules(
+    annotated: Pipeline, data: Mapping[str, Any], fresh: Plan
+) -> tuple[dict[str, StageRules], set[str], set[str]]:
     """How each stage that did not drop in the annotated run decides now, in the order of the recipe.
 
-    The second are the barriers that must be done again, because they or what they compare has changed.
+    The second are the barriers that must be done again, because they or what they compare has changed; the third all
+    stages with other settings or files, or that see columns that are made anew.
     """
     measured = dict(zip(annotated.labels, measured_columns(annotated.stages), strict=True))
     stored = set(data["columns"])
     configs = {entry["stage"]: entry["config"] for entry in data["stages"]}
     found: dict[str, StageRules] = {}
     again: set[str] = set()
+    affected: set[str] = set()
     stale: set[str] = set()
     changed = ""
     for label, stage in zip(fresh.pipeline.labels, fresh.pipeline.stages, strict=True):
-        if stale and not isinstance(stage, Filter | Barrier | Sink):
-            _check_independent(label, stage, stale, changed)
-        if not isinstance(stage, Filter | Barrier):
+        if not (isinstance(stage, Filter | Barrier) or _derived(stage)):
+            if stale and not isinstance(stage, Sink):
+                _check_independent(label, stage, stale, changed)
             continue
         same = stage.config() == configs[label] and data["digests"].get(label) == fresh.digests.get(label)
-        changed = changed or ("" if same else label)
+        uses = _uses(stage, stale) if isinstance(stage, Filter) else bool(stale.intersection(stage.reads))
+        if uses or not same:
+            affected.add(label)
+        changed = changed or (label if label in affected else "")
         later = annotated.stages[annotated.labels.index(label) + 1 :]
+        remade = label in affected if _derived(stage) else isinstance(stage, Barrier) and bool(changed)
         if label in data["enforce"]:
-            _check_enforced(label, same, isinstance(stage, Barrier) and bool(changed))
-        elif isinstance(stage, Barrier):
-            if changed:
-                _check_again(label, stage, changed, later)
-                again.add(label)
-                stale.update(stage.columns_added())
-            if changed or decides(stage):
-                found[label] = StageRules(stored="" if changed else verdict_column(label))
-        else:
-            missing = _missing(stage, measured[label], stored, later)
-            if same and not _uses(stage, stale) and (missing or not stage.decides_by_rules):
-                found[label] = StageRules(measured[label], stored=verdict_column(label))
-            elif missing:
-                raise ConfigError(
-                    f"{label} cannot be decided again after the run",
-                    why=f"it needs {', '.join(missing)}, not stored as it was",
-                    fix="run the recipe again with this setting",
-                )
-            else:
-                found[label] = StageRules(measured[label])
-    return found, again
+            _check_enforced(label, same, uses or remade, changed)
+        elif isinstance(stage, Filter):
+            found[label] = _filter_rules(label, stage, measured[label], stored | stale, later, same and not uses)
+        elif _derived(stage) and remade:
+            _check_makes(label, stage, stored | stale, later)
+            found[label] = StageRules()
+        elif isinstance(stage, Barrier) and remade:
+            _check_again(label, stage, changed, later)
+            again.add(label)
+            found[label] = StageRules()
+        elif decides(stage):
+            found[label] = StageRules(stored=verdict_column(label))
+        if remade:
+            _check_renamed(label, stage, annotated)
+            stale.update(stage.columns_added())
+    return found, again, affected
+
+
+def _filter_rules(
+    label: str, stage: Filter, measured: Mapping[str, str], known: Collection[str], later: Sequence[Stage], same: bool
+) -> StageRules:
+    """How a filter decides now. known: the columns that are there. same: its settings and columns are as they were."""
+    missing = _missing(stage, measured, known, later)
+    if same and (missing or not stage.decides_by_rules):
+        return StageRules(measured, stored=verdict_column(label))
+    if missing:
+        raise ConfigError(
+            f"{label} cannot be decided again after the run",
+            why=f"it needs {', '.join(missing)}, not stored as it was",
+            fix="run the recipe again with this setting",
+        )
+    return StageRules(measured)
+
+
+def _check_renamed(label: str, stage: Stage, annotated: Pipeline) -> None:
+    """ConfigError where a stage no longer makes a column in which it has overwritten what was there before."""
+    place = annotated.labels.index(label)
+    before = {name for one in annotated.stages[:place] for name in one.columns_added()}
+    gone = set(annotated.stages[place].columns_added()).difference(stage.columns_added())
+    lost = sorted(gone & before)
+    if lost:
+        raise ConfigError(
+            f"{label} cannot leave {', '.join(lost)} alone after the run",
+            why="it has overwritten what an earlier stage had put there, and that is not stored",
+            fix="run the recipe again with this setting",
+        )
+
+
+def _derived(stage: Stage) -> bool:
+    """Whether a stage makes its columns anew from stored ones."""
+    return isinstance(stage, Annotate) and stage.derived
+
+
+def _check_makes(label: str, stage: Stage, known: Collection[str], later: Sequence[Stage]) -> None:
+    """ConfigError where a stage cannot make its columns anew: what it reads, or makes, is not as it was there."""
+    overwritten = {name for one in later for name in one.columns_added()}
+    lost = [name for name in stage.reads if name not in known or name in overwritten]
+    lost += [name for name in stage.columns_added() if name in overwritten]
+    if "text" in stage.reads and _changes_text(later):
+        lost.append("the text (a later stage has changed it)")
+    if lost:
+        raise ConfigError(
+            f"{label} cannot be done again after the run",
+            why=f"it needs {', '.join(dict.fromkeys(lost))}, not stored as it was",
+            fix="run the recipe again with this setting",
+        )
 
 
 def _uses(stage: Filter, columns: set[str]) -> bool:
@@ -242,12 +321,14 @@ def _check_independent(label: str, stage: Stage, stale: set[str], changed: str) 
         )
 
 
-def _check_enforced(label: str, same: bool, compares_others: bool) -> None:
-    if not same or compares_others:
+def _check_enforced(label: str, same: bool, differs: bool, changed: str) -> None:
+    """differs: what the stage sees of a document, or which documents it compares, is not as it was."""
+    if not same or differs:
+        why = "the run enforced it: what it drops is not there"
         raise ConfigError(
-            f"{label} cannot be changed after the run",
-            why="the run enforced it: what it drops is not there",
-            fix="run the recipe again, without --enforce for it",
+            f"{changed} cannot be changed after the run",
+            why=why if not same else f"{label} depends on it, and {why}",
+            fix=f"run the recipe again, without --enforce for {label}",
         )
 
 
@@ -267,7 +348,7 @@ def _check_again(label: str, barrier: Barrier, changed: str, later: Sequence[Sta
         )
 
 
-def _missing(stage: Filter, measured: Mapping[str, str], stored: set[str], later: Sequence[Stage]) -> list[str]:
+def _missing(stage: Filter, measured: Mapping[str, str], stored: Collection[str], later: Sequence[Stage]) -> list[str]:
     """What a filter needs and the run has not stored as it was when the filter saw it."""
     overwritten = {name for stage in later for name in stage.columns_added()}
     names = [name for rule in stage.rules() if rule.active for name in (rule.signal, rule.by) if name]

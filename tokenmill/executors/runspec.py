@@ -23,7 +23,7 @@ from tokenmill.io.runfolder import RunFolder, slugs
 
 RUN_JSON = "run.json"
 _FORMAT = 1
-_LIBRARIES = ("pyarrow", "numpy", "numba", "trafilatura", "lxml", "resiliparse", "fasttext-predict", "tldextract")
+_LIBRARIES = ("pyarrow", "numpy", "numba", "trafilatura", "lxml", "resiliparse", "tldextract")
 
 
 @dataclass(frozen=True)
@@ -183,8 +183,8 @@ def freeze(folder: RunFolder, spec: RunSpec) -> bool:
         # the recipe that made a data set is in the data set
         files = [entry["file"] for entry in wanted["stages"] if "file" in entry]
         files += [file for stage in spec.plan.pipeline.stages for file in stage.files()]
-        for source in map(Path, dict.fromkeys(files)):
-            folder.write_text(f"recipe/{source.name}", source.read_text(encoding="utf-8"))
+        for name, text in _copies(files).items():
+            folder.write_text(f"recipe/{name}", text)
         folder.write_json(RUN_JSON, wanted)
         return False
     differences = _differences(present, wanted)
@@ -195,6 +195,18 @@ def freeze(folder: RunFolder, spec: RunSpec) -> bool:
             fix="choose another --output, or delete this one",
         )
     return True
+
+
+def _copies(files: Sequence[str]) -> dict[str, str]:
+    """Name -> text of the files; the second of a name has the beginning of its digest in it."""
+    found: dict[str, str] = {}
+    for source in map(Path, dict.fromkeys(files)):
+        text = source.read_text(encoding="utf-8")
+        name = source.name
+        if found.get(name, text) != text:
+            name = f"{source.stem}-{hashlib.sha256(text.encode()).hexdigest()[:8]}{source.suffix}"
+        found[name] = text
+    return found
 
 
 def _differences(present: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:

@@ -21,6 +21,7 @@ from tokenmill.core.phases import Phase
 from tokenmill.core.schema import conform, text_bytes
 from tokenmill.core.stage import InputShard, ShardWriter, Sink
 from tokenmill.executors.carried import Carried
+from tokenmill.executors.gather import gathered
 from tokenmill.executors.host import ALIVE_SECONDS, ChildHost, Host, InlineHost, Limits
 from tokenmill.executors.outcomes import clean
 from tokenmill.executors.overlap import OverlapCount
@@ -252,10 +253,12 @@ class _Attempt:
             yield batch
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
-        if self._phase.source is not None:
-            yield from self._phase.source.read(self._shard, _Reports(self))
-            return
-        yield from self._runner.carried.batches(self._index)
+        source = self._phase.source
+        if source is not None:
+            batches = source.read(self._shard, _Reports(self))
+        else:
+            batches = self._runner.carried.batches(self._index)
+        return gathered(batches, self._phase.batch_rows)
 
     def cover(self, first: int, end: int) -> None:
         """The stored bytes of a span that were in fact read."""
