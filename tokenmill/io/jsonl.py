@@ -4,23 +4,35 @@ from __future__ import annotations
 
 import io
 import json
+import lzma
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import pyarrow as pa
 from fsspec.compression import compr
 from fsspec.utils import infer_compression
+from isal import isal_zlib
 
 from tokenmill.core.schema import DOC_ID, FINEWEB, INTERNAL, PROVENANCE, SOURCE_BYTES, SOURCE_ROWS
 from tokenmill.core.stage import InputShard, Skips, Source
+from tokenmill.io.codecs import ERRORS, Inflater, zstd
 from tokenmill.io.filesystem import open_input
 from tokenmill.io.parquet import document_batches
 from tokenmill.io.stores import without_query
 
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
 _BUFFER = 1 << 20
+_PIECE = 64 << 10
+_MAGIC = 4
+"""Bytes by which a Zstandard frame is told from a skippable one."""
 
 _TEXTUAL = {name for name, dtype in {**FINEWEB, **PROVENANCE}.items() if dtype == pa.string()}
+
+_DAMAGE: tuple[type[Exception], ...] = (zlib.error, lzma.LZMAError, isal_zlib.IsalError)  # type: ignore[assignment]
 
 
 class ReadJsonl(Source):
@@ -90,12 +102,64 @@ class ReadJsonl(Source):
 
 @contextmanager
 def open_inflated(shard: InputShard) -> Iterator[BinaryIO]:
-    """The lines of a file, inflated as the end of its name says."""
+    """The bytes of a file, inflated as the end of its name says; can be read by lines.
+
+    Of gzip and Zstandard all members and frames, as some writers make many. While it is read: OSError where the data
+    are damaged, EOFError where they are cut short; as `open_input` when it is opened.
+    """
     with ExitStack() as stack:
         stream = stack.enter_context(open_input(shard))
         compression = infer_compression(without_query(shard.path))
-        if compression is not None:
+        if compression == "zstd":
+            stream = stack.enter_context(cast(BinaryIO, io.BufferedReader(_ZstdFrames(stream), _BUFFER)))
+        elif compression is not None:
             stream = stack.enter_context(cast(BinaryIO, compr[compression](stream, mode="r")))
         elif isinstance(stream, io.RawIOBase):
             stream = stack.enter_context(cast(BinaryIO, io.BufferedReader(stream, _BUFFER)))
-        yield stream
+        try:
+            yield stream
+        except _DAMAGE as error:
+            raise OSError(f"damaged data: {error}") from error
+
+
+class _ZstdFrames(io.RawIOBase):
+    """All frames of a Zstandard file, one after the other. zstandard's own reader has no lines, and takes a file that
+    is cut inside a frame for a whole one."""
+
+    def __init__(self, stored: BinaryIO) -> None:
+        super().__init__()
+        self._stored = stored
+        self._codec = zstd(b"")
+        self._frame: Inflater | None = None
+        self._piece = b""
+        self._out = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        while not self._out:
+            needed = 1 if self._frame is not None else _MAGIC
+            while len(self._piece) < needed and (more := self._stored.read(_PIECE)):
+                self._piece += more
+            if not self._piece:
+                if self._frame is not None:
+                    raise EOFError("the file ends inside a Zstandard frame")
+                return 0
+            self._out = memoryview(self._inflate())
+        view = memoryview(buffer).cast("B")
+        size = min(len(view), len(self._out))
+        view[:size], self._out = self._out[:size], self._out[size:]
+        return size
+
+    def _inflate(self) -> bytes:
+        if self._frame is None:
+            self._frame = self._codec.new()
+        try:
+            out, taken = self._frame.inflate(self._piece)
+        except ERRORS as error:
+            raise OSError(f"damaged data: {error}") from error
+        self._piece = self._piece[taken:]
+        if self._frame.done:
+            self._frame = None
+        return out
