@@ -1,0 +1,1 @@
+"""Classifiers of texts: labels, training, scoring and what decides on scores."""

@@ -1,0 +1,1 @@
+"""fastText classifiers: scoring with their linear form, explaining, and training."""
