@@ -1,0 +1,187 @@
+"""The client against a real server on localhost: what passes is tried again, what does not is told at once."""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tests.classifiers.label.server import KEY, MODEL, Rater, serving
+from tokenmill.classifiers.label.client import ChatClient, Endpoint, Reply, RequestFailed, _retry_after, _words
+from tokenmill.core.errors import ConfigError, FatalError
+
+pytest.importorskip("httpcore")
+MESSAGES = [{"role": "user", "content": "hello"}]
+
+
+def endpoint(rater: Rater, **changes: Any) -> Endpoint:
+    fields = {"base_url": rater.url, "model": MODEL, "first_wait": 0.001, "longest_wait": 0.02, "timeout": 5.0}
+    return Endpoint(**{**fields, **changes})
+
+
+def ask(at: Endpoint) -> Reply:
+    async def once() -> Reply:
+        async with ChatClient(at) as client:
+            return await client.ask(MESSAGES, {"temperature": 0})
+
+    return asyncio.run(once())
+
+
+def check(at: Endpoint) -> None:
+    async def once() -> None:
+        async with ChatClient(at) as client:
+            await client.check({"temperature": 0})
+
+    asyncio.run(once())
+
+
+def script(*faults: str) -> Callable[[str, int], str]:
+    """These faults one after the other, then none."""
+    return lambda prompt, before: faults[before] if before < len(faults) else ""
+
+
+def test_faults_that_pass_cost_tries_only() -> None:
+    faults = ("429 0.01", "500", "503", "408", "cut", "drop", "not_json", "no_choice")
+    with serving(script(*faults)) as rater:
+        reply = ask(endpoint(rater, tries=9))
+    assert (reply.text, reply.finish_reason, reply.model) == ("ready", "stop", MODEL)
+    assert reply.usage == {"prompt_tokens": 1, "completion_tokens": 1}
+    cut = {"cut_body": 2, "not_json": 1, "no_choice": 1}
+    assert reply.faults == {"429": 1, "500": 1, "503": 1, "408": 1, **cut}
+
+
+def test_a_server_that_stalls() -> None:
+    with serving(script("stall")) as rater:
+        started = time.monotonic()
+        reply = ask(endpoint(rater, timeout=0.2))
+    assert reply.faults == {"timeout": 1}
+    assert time.monotonic() - started >= 0.2
+
+
+def test_tries_end() -> None:
+    with serving(lambda prompt, before: "500") as rater, pytest.raises(RequestFailed) as caught:
+        ask(endpoint(rater, tries=3))
+    assert caught.value.kind == "server"
+    assert "after 3 tries" in caught.value.detail
+    assert rater.others == 3
+
+
+def test_the_wait_that_a_server_asks_for() -> None:
+    with serving(script("429 0.3")) as rater:
+        started = time.monotonic()
+        ask(endpoint(rater, longest_wait=1.0))
+        assert time.monotonic() - started >= 0.3
+    with serving(script("429 999")) as rater:
+        ask(endpoint(rater, longest_wait=0.02))  # five times as much as the client's own, and no more
+
+
+def test_retry_after_as_date_and_nonsense() -> None:
+    assert _retry_after("7") == 7.0
+    assert _retry_after("-3") == _retry_after("soon") == _retry_after("") == _retry_after("nan") == 0.0
+    then = datetime.now(UTC) + timedelta(seconds=30)
+    assert 25 < _retry_after(email.utils.format_datetime(then, usegmt=True)) <= 30
+    assert _retry_after("Wed, 21 Oct 2015 07:28:00 -0000") == 0.0
+
+
+def test_messages_of_several_parts() -> None:
+    assert _words([{"type": "text", "text": "a"}, {"type": "image"}, "x", {"type": "text", "text": "b"}]) == "ab"
+    assert (_words("a"), _words(None), _words({"text": "a"})) == ("a", "", "")
+
+
+def test_a_document_that_is_refused_is_no_reason_to_stop() -> None:
+    for status in ("400", "413", "422"):
+        with serving(script(status)) as rater, pytest.raises(RequestFailed) as caught:
+            ask(endpoint(rater))
+        assert (caught.value.kind, rater.others) == ("bad_request", 1)
+
+
+def test_an_account_without_credit_stops_at_once() -> None:
+    for fault in ("402", "429 quota"):
+        with serving(script(fault)) as rater, pytest.raises(FatalError, match="no credit left"):
+            ask(endpoint(rater))
+        assert rater.others == 1
+
+
+def test_a_key_that_is_refused_or_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(key=KEY) as rater:
+        monkeypatch.setenv("OPENAI_API_KEY", KEY)
+        check(endpoint(rater))
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-wrong-987654")
+        with pytest.raises(ConfigError, match="refuses the API key") as caught:
+            check(endpoint(rater))
+        assert "987654" not in str(caught.value)  # the server has repeated it
+        monkeypatch.delenv("OPENAI_API_KEY")
+        with pytest.raises(ConfigError, match="no API key was sent"):
+            check(endpoint(rater))
+        monkeypatch.setenv("OTHER_KEY", KEY)
+        check(endpoint(rater, key_env="OTHER_KEY"))
+        with pytest.raises(ConfigError, match="MISSING_KEY is not set"):
+            ChatClient(endpoint(rater, key_env="MISSING_KEY"))
+        monkeypatch.setenv("OTHER_KEY", "two\nlines")
+        with pytest.raises(ConfigError, match="odd characters"):
+            ChatClient(endpoint(rater, key_env="OTHER_KEY"))
+
+
+@pytest.mark.parametrize("key", ["sk-0123456789abcdefghij", 'sk/with+some/signs"\\'])
+def test_no_part_of_a_key_is_left_in_what_a_server_says(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    for status, cut in ((400, 300), (401, 300), (404, 300), (500, 300), (200, 80)):  # where texts are cut
+        for before in (cut - 6, cut - len(key) + 1):
+            fault = f"echo {status} {before}"
+            with serving(lambda prompt, times, fault=fault: fault) as rater:
+                with pytest.raises((RequestFailed, FatalError)) as caught:
+                    ask(endpoint(rater, tries=1))
+                told = str(caught.value)
+            assert key[:5] not in told, fault
+            assert "eee" in told, fault
+    with serving(script("echo 200 0")) as rater:
+        reply = ask(endpoint(rater))
+    assert (reply.text, reply.refusal, reply.model, reply.finish_reason) == ("***",) * 4
+    assert reply.usage == {"***": 1, "prompt_tokens": 2}
+
+
+def test_other_spellings_of_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    key = 'sk/a+b="c'
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    client = ChatClient(Endpoint(base_url="http://a/v1", model="m"))
+    for spelt in (key, 'sk/a+b=\\"c', 'sk\\/a+b=\\"c', "sk%2Fa%2Bb%3D%22c", "sk/a%2Bb%3D%22c"):
+        assert client.plain(f"bad key {spelt}!") == "bad key ***!"
+    monkeypatch.delenv("OPENAI_API_KEY")
+    assert ChatClient(Endpoint(base_url="http://a/v1", model="m")).plain("any") == "any"
+
+
+def test_wrong_models_and_addresses_are_told_before_work() -> None:
+    with serving() as rater:
+        with pytest.raises(ConfigError, match="did you mean 'rater-1'"):
+            check(endpoint(rater, model="rater-2"))
+        with pytest.raises(ConfigError, match=r"up to and with /v1"):
+            check(endpoint(rater, base_url=rater.url.removesuffix("/v1")))
+    with serving(script("400")) as rater, pytest.raises(ConfigError, match="refuses a plain request"):
+        check(endpoint(rater))
+    with pytest.raises(ConfigError, match="does not answer"):  # that server is gone
+        check(endpoint(rater))
+    assert rater.others == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"base_url": "localhost:8000"}, "no web address"),
+        ({"base_url": "http://"}, "no web address"),
+        ({"base_url": "http://a:99999/"}, "no web address"),
+        ({"base_url": "https://user:secret@a/v1"}, "a password"),
+        ({"base_url": "https://a/v1?key=secret"}, "a query"),
+        ({"model": ""}, "no model"),
+        ({"tries": 0}, "not positive"),
+        ({"timeout": 0.0}, "not positive"),
+    ],
+)
+def test_settings_that_cannot_work(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        Endpoint(**{"base_url": "http://a/v1", "model": "m", **changes})
+    assert "secret" not in str(caught.value)
