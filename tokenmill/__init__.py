@@ -11,6 +11,11 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from tokenmill.classifiers.bins import QualityLevel, ScoreBins
+    from tokenmill.classifiers.decide import RoundScore, ScoreFilter
+    from tokenmill.classifiers.encoder.stage import EncoderScore, EncoderScoreGpu
+    from tokenmill.classifiers.ensemble import Ensemble
+    from tokenmill.classifiers.fasttext.stage import FastTextScore
     from tokenmill.core.doc import Doc
     from tokenmill.core.pipeline import Pipeline
     from tokenmill.core.rule import Drop, Rule
@@ -49,8 +54,12 @@ _EXPORTS = {
     "DecodeHtml": "extract.decode",
     "Doc": "core.doc",
     "Drop": "core.rule",
+    "EncoderScore": "classifiers.encoder.stage",
+    "EncoderScoreGpu": "classifiers.encoder.stage",
+    "Ensemble": "classifiers.ensemble",
     "ExactDedup": "dedup.exact",
     "ExtractText": "extract.text",
+    "FastTextScore": "classifiers.fasttext.stage",
     "Filter": "core.stage",
     "FineWeb2Gopher": "filters.fineweb2",
     "FineWeb2Quality": "filters.fineweb2",
@@ -67,6 +76,7 @@ _EXPORTS = {
     "NsfwSignals": "filters.nsfw",
     "NsfwWords": "filters.nsfw",
     "Pipeline": "core.pipeline",
+    "QualityLevel": "classifiers.bins",
     "ReadJsonl": "io.jsonl",
     "ReadParquet": "io.parquet",
     "ReadWarc": "io.warc",
@@ -76,7 +86,10 @@ _EXPORTS = {
     "RefinedWebLines": "filters.refinedweb",
     "RefinedWebQuality": "filters.refinedweb",
     "Rewrite": "core.stage",
+    "RoundScore": "classifiers.decide",
     "Rule": "core.rule",
+    "ScoreBins": "classifiers.bins",
+    "ScoreFilter": "classifiers.decide",
     "Scorer": "core.scorer",
     "Sink": "core.stage",
     "Source": "core.stage",
@@ -98,8 +111,12 @@ __all__ = [
     "DecodeHtml",
     "Doc",
     "Drop",
+    "EncoderScore",
+    "EncoderScoreGpu",
+    "Ensemble",
     "ExactDedup",
     "ExtractText",
+    "FastTextScore",
     "Filter",
     "FineWeb2Gopher",
     "FineWeb2Quality",
@@ -116,6 +133,7 @@ __all__ = [
     "NsfwSignals",
     "NsfwWords",
     "Pipeline",
+    "QualityLevel",
     "ReadJsonl",
     "ReadParquet",
     "ReadWarc",
@@ -125,7 +143,10 @@ __all__ = [
     "RefinedWebLines",
     "RefinedWebQuality",
     "Rewrite",
+    "RoundScore",
     "Rule",
+    "ScoreBins",
+    "ScoreFilter",
     "Scorer",
     "Sink",
     "Source",

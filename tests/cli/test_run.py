@@ -236,11 +236,15 @@ def test_stages_lists_all_and_shows_the_rules_of_one() -> None:
 def test_doctor_finds_this_machine_fit() -> None:
     shown = tokenmill("doctor")
     assert shown.returncode == 0, shown.stdout
-    assert "fasttext-predict" in shown.stdout
+    assert "trafilatura" in shown.stdout
 
 
 def test_the_command_line_stays_small() -> None:
     from tokenmill.cli.main import app
 
-    names = {command.callback.__name__ for command in app.registered_commands if command.callback}
-    assert names == {"run", "refilter", "plan", "status", "report", "clusters", "stages", "doctor"}
+    groups = [app, *(group.typer_instance for group in app.registered_groups)]
+    names = {command.callback.__name__ for one in groups for command in one.registered_commands if command.callback}
+    assert names == {
+        "run", "refilter", "plan", "status", "report", "clusters", "stages", "doctor",
+        "label", "train_classifier", "training_set", "threshold", "bins",
+    }  # fmt: skip

@@ -1,4 +1,4 @@
-"""The recipes refinedweb, dclm-baseline and fineweb2 on the bundled archive, and on pages of many languages."""
+"""The recipes refinedweb, dclm-refinedweb and fineweb2 on the bundled archive, and on pages of many languages."""
 
 from __future__ import annotations
 
@@ -25,13 +25,14 @@ GOLDEN: dict[str, dict[str, tuple[int, int]]] = {
         "refinedweb_lines": (73, 73),
         "refinedweb_quality": (73, 73),
     },
-    "dclm-baseline": {
+    "dclm-refinedweb": {
         "refinedweb_format": (199, 199),
         "language_filter": (199, 143),
         "gopher_quality": (143, 88),
         "gopher_repetition": (88, 83),
         "refinedweb_lines": (83, 83),
         "refinedweb_quality": (83, 80),
+        "minhash_dedup": (80, 77),
     },
     "fineweb2": {
         "extract_text": (234, 228),
@@ -78,7 +79,8 @@ def test_what_was_kept(made: tuple[str, Path]) -> None:
 def test_the_order_of_the_papers() -> None:
     lines = ["refinedweb_lines", "refinedweb_quality", "write_parquet"]
     assert recipe("refinedweb").labels[-5:] == ("gopher_repetition", "gopher_quality", *lines)
-    assert recipe("dclm-baseline").labels[-5:] == ("gopher_quality", "gopher_repetition", *lines)
+    filters = ("gopher_quality", "gopher_repetition", *lines[:-1])
+    assert recipe("dclm-refinedweb").labels[-6:] == (*filters, "minhash_dedup", "write_parquet")
     quality = ["fineweb2_repetition", "fineweb2_quality", "fineweb2_gopher"]
     assert recipe("fineweb2").labels[-6:] == ("minhash_dedup", *quality, "redact_pii", "write_parquet")
 

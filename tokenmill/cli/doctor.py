@@ -14,7 +14,8 @@ from tokenmill.cli.console import output_console, safe
 from tokenmill.cli.recipes import load_recipe
 from tokenmill.core.errors import TokenmillError
 from tokenmill.core.plan import make_plan
-from tokenmill.pipelines import RECIPES
+from tokenmill.core.scorer import Scorer
+from tokenmill.pipelines import RECIPES, WITH_MODELS
 from tokenmill.report.html import human_bytes
 
 Finding = tuple[str, str, str]
@@ -34,7 +35,7 @@ def examine(ray_address: str | None = None) -> int:
     for name in ("check", "state", "found"):
         table.add_column(name, overflow="fold")
     worst = 0
-    checks = [_python, _libraries, _extras, _fasttext, _recipes, _shared_memory, _disk, _memory]
+    checks = [_python, _libraries, _extras, _recipes, _shared_memory, _disk, _memory]
     if ray_address is not None:
         checks.append(lambda: _cluster(ray_address))
     for check in checks:
@@ -80,22 +81,19 @@ def _cluster(address: str) -> Iterator[Finding]:
     """All nodes of a Ray cluster, compared with this machine."""
     from tokenmill.executors.cluster import findings, look_around, survey
 
-    recipes = {name: load_recipe(name).pipeline.to_json() for name in RECIPES}
+    recipes = {name: load_recipe(name).pipeline.to_json() for name in RECIPES if name not in WITH_MODELS}
     yield from findings(survey(address, recipes), look_around(recipes))
-
-
-def _fasttext() -> Iterator[Finding]:
-    """Several distributions install the same `fasttext` module; the last one wins silently."""
-    owners = sorted(importlib.metadata.packages_distributions().get("fasttext", []))
-    state = "ok" if len(set(owners)) == 1 else "problem"
-    fix = "" if state == "ok" else ": keep exactly one, fasttext-predict"
-    yield "fasttext module", state, f"installed by {', '.join(owners) or 'nothing'}{fix}"
 
 
 def _recipes() -> Iterator[Finding]:
     for name in RECIPES:
+        pipeline = load_recipe(name).pipeline
+        if name in WITH_MODELS:  # planning it might download gigabytes
+            wanted = [stage.config()["model"] for stage in pipeline.stages if isinstance(stage, Scorer)]
+            yield f"recipe {name}", "ok", f"wants {', '.join(wanted)} from a hub, or models of yours (--set)"
+            continue
         try:
-            plan = make_plan(load_recipe(name).pipeline, [])
+            plan = make_plan(pipeline, [])
         except TokenmillError as error:
             yield f"recipe {name}", "problem", str(error)
         else:

@@ -11,6 +11,7 @@ from typing import Annotated, Optional
 
 import typer
 
+from tokenmill.cli.score_commands import scores
 from tokenmill.core.errors import TokenmillError
 
 
@@ -247,6 +248,9 @@ def doctor(
     from tokenmill.cli.doctor import examine
 
     raise typer.Exit(examine(ray_address))
+
+
+app.add_typer(scores)  # its commands are commands of this one
 
 
 def main() -> None:

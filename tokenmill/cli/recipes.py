@@ -15,7 +15,7 @@ from tokenmill.core.errors import ConfigError
 from tokenmill.core.pipeline import Pipeline, load_file
 from tokenmill.core.settings import parse_assignment
 
-_STAGE_PACKAGES = ("io", "text", "dedup", "extract", "filters", "interop")
+_STAGE_PACKAGES = ("io", "text", "dedup", "extract", "filters", "interop", "classifiers")
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,6 @@ def import_stages() -> None:
     """Import every module of tokenmill that defines stages, so that all are registered."""
     for package_name in _STAGE_PACKAGES:
         package = importlib.import_module(f"tokenmill.{package_name}")
-        for module in pkgutil.iter_modules(package.__path__):
-            if module.name.endswith("_kernel"):
-                continue  # has no stages, and would load the compiler
-            importlib.import_module(f"tokenmill.{package_name}.{module.name}")
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if not module.name.endswith("_kernel"):  # has no stages, and would load the compiler
+                importlib.import_module(module.name)

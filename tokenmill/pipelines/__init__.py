@@ -14,9 +14,15 @@ RECIPES = {
     "gopher": "tokenmill.pipelines.gopher:gopher",
     "c4": "tokenmill.pipelines.c4:c4",
     "refinedweb": "tokenmill.pipelines.refinedweb:refinedweb",
+    "dclm-refinedweb": "tokenmill.pipelines.dclm_refinedweb:dclm_refinedweb",
     "dclm-baseline": "tokenmill.pipelines.dclm_baseline:dclm_baseline",
+    "fineweb-edu": "tokenmill.pipelines.fineweb_edu:fineweb_edu",
+    "fineweb-edu-gpu": "tokenmill.pipelines.fineweb_edu:fineweb_edu_gpu",
+    "nemotron-cc-quality": "tokenmill.pipelines.nemotron_cc_quality:nemotron_cc_quality",
 }
 """Name of a recipe -> module and function that makes it."""
+WITH_MODELS = ("dclm-baseline", "fineweb-edu", "fineweb-edu-gpu", "nemotron-cc-quality")
+"""Recipes that need models, from a hub or your own."""
 
 
 def recipe(name: str) -> Pipeline:
