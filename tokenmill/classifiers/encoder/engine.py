@@ -12,7 +12,7 @@ import dataclasses
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 import numpy as np
 
@@ -23,9 +23,6 @@ from tokenmill.classifiers.encoder.settings import Attention, Dtype, LongDocumen
 from tokenmill.classifiers.encoder.tokens import TextTokenizer, TokenRows
 from tokenmill.classifiers.encoder.workers import Workers, ahead, workers
 from tokenmill.core.errors import ConfigError
-
-if TYPE_CHECKING:
-    from tokenmill.classifiers.encoder.layers import Layers
 
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -247,8 +244,12 @@ class Encoder:
     def _encode(self, inputs: Inputs) -> Any:
         from tokenmill.classifiers.encoder.pooling import pool
 
+        layers = self.folder.layers
         if self._layers:
-            return self._encode_known(self._layers, inputs)
+            firsts = self.folder.pooling == "cls" and layers in ((), (self.folder.depth,))
+            lengths = np.ones_like(inputs.lengths) if firsts else inputs.lengths
+            states = self._layers.run(inputs, layers, firsts)
+            return pool(states, self._tensor(lengths), self.folder.pooling, self.folder.normalize)
         settings: dict[str, Any] = {
             "input_ids": self._tensor(inputs.ids),
             "position_ids": self._tensor(inputs.positions),
@@ -258,23 +259,11 @@ class Encoder:
             settings |= {"cu_seq_lens_q": self._tensor(inputs.bounds), "max_length_q": self.max_tokens}
         else:
             settings |= {"attention_mask": self._tensor(inputs.mask)}
-        layers = self.folder.layers
         output = self._encoder(**settings, output_hidden_states=bool(layers))
         states = [output.hidden_states[layer] for layer in layers] if layers else [output.last_hidden_state]
         places = self._tensor(inputs.places)
         flat = [state.flatten(0, 1)[places] for state in states]
         return pool(flat, self._tensor(inputs.lengths), self.folder.pooling, self.folder.normalize)
-
-    def _encode_known(self, layers: Layers, inputs: Inputs) -> Any:
-        from tokenmill.classifiers.encoder.pooling import pool
-
-        assert inputs.bounds is not None
-        wanted, bounds = self.folder.layers, inputs.bounds.tolist()
-        firsts = self.folder.pooling == "cls" and wanted in ((), (self.folder.depth,))
-        states = layers.run(self._tensor(inputs.ids), self._tensor(inputs.positions), bounds, wanted, firsts)
-        lengths = self._tensor(np.ones_like(inputs.lengths) if firsts else inputs.lengths)
-        flat = [state[: len(bounds) - 1 if firsts else bounds[-1]] for state in states]
-        return pool(flat, lengths, self.folder.pooling, self.folder.normalize)
 
     def _tensor(self, array: Any) -> Any:
         """The array on the device; from pinned memory, so that the copy does not wait for the device."""

@@ -1,11 +1,8 @@
 """The layers of BERT and its kin on packed sequences on a CPU: transformers' arithmetic with fewer passes over memory.
 
-Beside the products of matrices, time goes into memory that is fresh or has left the caches. So what layers write into
-is kept from batch to batch, residuals are added where they stand, the three products before attention are one, and
-all that lies between two attentions is done for `ROWS` tokens at a time. Where the first token of a sequence is all
-that is wanted, the last layer computes nothing else.
-
-A row of a product depends on the number of rows and not on its place or on the other rows, so these numbers are fixed.
+The three products before attention are one, residuals and activations are computed where they stand, and what layers
+write into is kept from batch to batch. Where the first token of a sequence is all that is wanted, the last layer
+computes nothing else: `FIRSTS` rows at a time, for a row of a product depends on the number of rows (not on its place).
 """
 
 from __future__ import annotations
@@ -19,9 +16,8 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 from tokenmill.classifiers.encoder.attention import attend
+from tokenmill.classifiers.encoder.inputs import Inputs
 
-ROWS = 512
-"""Tokens that are taken through a layer together; a batch that is no multiple of it is taken as a whole."""
 FIRSTS = 64
 """First tokens that are taken through the last layer together, fillers included."""
 
@@ -64,14 +60,17 @@ class Layer:
     down: Any
     last: Any
 
-    def finish(self, rows: torch.Tensor, context: torch.Tensor, space: Space) -> None:
-        """From the layer's input `rows` and the attention's output to the layer's output, in the place of `rows`."""
-        torch.add(rows, self.out.bias, out=space.sums[: len(rows)])
-        middle = self.middle(space.sums[: len(rows)].addmm_(context, self.out.weight.t()))
-        wide = torch.addmm(self.up.bias, middle, self.up.weight.t(), out=space.wide[: len(rows)])
+    def finish(self, rows: torch.Tensor, context: torch.Tensor, wide: torch.Tensor) -> torch.Tensor:
+        """From the layer's input and what attention gave, [rows, hidden] each, to its output. `rows` is overwritten.
+
+        `wide`: memory, [rows, intermediate size].
+        """
+        middle = self.middle(rows.add_(self.out.bias).addmm_(context, self.out.weight.t()))
+        torch.addmm(self.up.bias, middle, self.up.weight.t(), out=wide)
         torch.ops.aten.gelu_(wide)
-        middle.add_(self.down.bias).addmm_(wide, self.down.weight.t())
-        rows.copy_(self.last(middle))
+        found = self.last(torch.add(middle, self.down.bias, out=rows).addmm_(wide, self.down.weight.t()))
+        assert isinstance(found, torch.Tensor)
+        return found
 
 
 @dataclass(frozen=True)
@@ -83,9 +82,7 @@ class Space:
     context: torch.Tensor
     """[tokens, hidden]: what attention gives."""
     wide: torch.Tensor
-    """[rows, intermediate size]."""
-    sums: torch.Tensor
-    """[rows, hidden]."""
+    """[tokens, intermediate size]."""
 
 
 class Layers:
@@ -97,35 +94,30 @@ class Layers:
         self._heads = int(encoder.config.num_attention_heads)
         self._free: list[Space] = []
 
-    def run(
-        self, ids: torch.Tensor, positions: torch.Tensor, bounds: Sequence[int], wanted: Sequence[int], firsts: bool
-    ) -> list[torch.Tensor]:
-        """The hidden states `wanted` (0 is the embeddings; none: the last), [tokens, hidden] each.
+    def run(self, inputs: Inputs, wanted: Sequence[int], firsts: bool) -> list[torch.Tensor]:
+        """The hidden states `wanted` of packed inputs (0 is the embeddings; none: the last), [tokens, hidden] each.
 
-        `ids`, `positions`: int64 [1, tokens]. `bounds`: where each sequence begins, and where the last one ends.
-        `firsts`: one state, the last one, and of first tokens only: [sequences, hidden].
+        Fillers are left out. `firsts`: only the last state, and of first tokens only, [sequences, hidden].
         """
-        states = self._embeddings(ids, positions)
-        found = {0: states.clone()} if 0 in wanted else {}
+        assert inputs.bounds is not None
+        bounds = inputs.bounds.tolist()
+        states = self._embeddings(torch.from_numpy(inputs.ids), torch.from_numpy(inputs.positions))
         space = self._space(len(states))
-        step = len(space.wide)
-        for number, layer in enumerate(self._layers, start=1):
-            last = number == len(self._layers)
-            if firsts and last:
-                found[number] = self._firsts(layer, states, bounds, space)
+        found = {}
+        for number, layer in enumerate(self._layers):
+            if number in wanted:
+                found[number] = states[: bounds[-1]].clone()
+            if firsts and layer is self._layers[-1]:
+                states = self._firsts(layer, states, bounds, space)
                 break
-            for start in range(0, len(states), step):
-                rows = slice(start, start + step)
-                torch.addmm(layer.into_bias, states[rows], layer.into, out=space.triples[rows])
+            torch.addmm(layer.into_bias, states, layer.into, out=space.triples)
             query, key, value = self._split(space.triples)
             attend(query, key, value, bounds, space.context.view(len(states), self._heads, -1))
-            for start in range(0, len(states), step):
-                rows = slice(start, start + step)
-                layer.finish(states[rows], space.context[rows], space)
-            if last or number in wanted:
-                found[number] = states if last else states.clone()
+            states = layer.finish(states, space.context, space.wide)
         self._free.append(space)
-        return [found[number] for number in wanted or (len(self._layers),)]
+        depth = len(self._layers)
+        found[depth] = states if firsts else states[: bounds[-1]]
+        return [found[number] for number in wanted or (depth,)]
 
     def _embeddings(self, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         states = self._encoder.embeddings(input_ids=ids, position_ids=positions)
@@ -142,10 +134,9 @@ class Layers:
                 return space
         layer = self._layers[0]
         hidden, wide = layer.into.shape[0], layer.up.out_features
-        rows = tokens if tokens % ROWS else ROWS
         new = layer.into.new_empty
         # what attention does not reach are fillers: any number does that is finite
-        return Space(new(tokens, 3 * hidden), new(tokens, hidden).zero_(), new(rows, wide), new(rows, hidden))
+        return Space(new(tokens, 3 * hidden), new(tokens, hidden).zero_(), new(tokens, wide))
 
     def _split(self, triples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Queries, keys and values, each [1, heads, tokens, head size], in the memory of [tokens, 3 * hidden]."""
@@ -155,30 +146,22 @@ class Layers:
     def _firsts(self, layer: Layer, states: torch.Tensor, bounds: Sequence[int], space: Space) -> torch.Tensor:
         """The layer's output for the first token of every sequence, [sequences, hidden]."""
         hidden = states.shape[1]
-        for start in range(0, len(states), len(space.wide)):
-            rows = slice(start, start + len(space.wide))
-            into, bias = layer.into[:, hidden:], layer.into_bias[hidden:]
-            torch.addmm(bias, states[rows], into, out=space.triples[rows, hidden:])
+        torch.addmm(layer.into_bias[hidden:], states, layer.into[:, hidden:], out=space.triples[:, hidden:])
         _, keys, values = self._split(space.triples)
-        count = len(bounds) - 1
-        firsts = states.new_zeros(-(-count // FIRSTS) * FIRSTS, hidden)
-        firsts[:count] = states[torch.tensor(bounds[:-1])]
-        context = torch.zeros_like(firsts)
-        queries = torch.empty_like(firsts)
-        spare = Space(
-            queries, context, states.new_empty(FIRSTS, layer.up.out_features), torch.empty_like(firsts[:FIRSTS])
-        )
-        for start in range(0, len(firsts), FIRSTS):
-            rows = slice(start, start + FIRSTS)
-            torch.addmm(layer.into_bias[:hidden], firsts[rows], layer.into[:, :hidden], out=queries[rows])
-        for number, (start, end) in enumerate(pairwise(bounds)):
-            query = queries[number].view(1, self._heads, 1, -1)
-            found = scaled_dot_product_attention(query, keys[:, :, start:end], values[:, :, start:end])
-            context[number] = found.flatten()
-        for start in range(0, len(firsts), FIRSTS):
-            rows = slice(start, start + FIRSTS)
-            layer.finish(firsts[rows], context[rows], spare)
-        return firsts[:count]
+        found = []
+        for begin in range(0, len(bounds) - 1, FIRSTS):
+            part = bounds[begin : begin + FIRSTS + 1]
+            rows = states.new_zeros(FIRSTS, hidden)
+            rows[: len(part) - 1] = states[torch.tensor(part[:-1])]
+            queries = torch.addmm(layer.into_bias[:hidden], rows, layer.into[:, :hidden])
+            context = torch.zeros_like(rows)
+            for number, (start, end) in enumerate(pairwise(part)):
+                query = queries[number].view(1, self._heads, 1, -1)
+                seen = scaled_dot_product_attention(query, keys[:, :, start:end], values[:, :, start:end])
+                context[number] = seen.flatten()
+            wide = rows.new_empty(FIRSTS, layer.up.out_features)
+            found.append(layer.finish(rows, context, wide)[: len(part) - 1])
+        return torch.cat(found)
 
 
 def known_layers(encoder: Any) -> Layers | None:
