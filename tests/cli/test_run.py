@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -248,3 +249,22 @@ def test_the_command_line_stays_small() -> None:
         "run", "refilter", "plan", "status", "report", "clusters", "stages", "doctor",
         "label", "train_classifier", "training_set", "threshold", "bins",
     }  # fmt: skip
+
+
+def test_all_stages_are_found_and_nothing_heavy_is_loaded() -> None:
+    code = (
+        "import sys\n"
+        "from tokenmill.cli.recipes import import_stages\n"
+        "from tokenmill.core.stage import registered_stages\n"
+        "import_stages()\n"
+        "print(sorted({'torch', 'transformers', 'ray', 'datatrove', 'fasttext', 'httpx'} & set(sys.modules)))\n"
+        "print(sorted(registered_stages()))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    heavy, found = done.stdout.splitlines()
+    assert heavy == "[]"
+    package = Path(__file__).resolve().parents[2] / "tokenmill"
+    for path in sorted((package / "classifiers").rglob("*.py")):
+        for name in re.findall(r"^class (\w+)\((?:Scorer|Annotate|Filter|Rewrite)\)", path.read_text(), re.M):
+            made = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower().replace("fast_text", "fasttext")
+            assert repr(made) in found, path

@@ -15,7 +15,9 @@ from tokenmill.core.errors import ConfigError
 from tokenmill.core.pipeline import Pipeline, load_file
 from tokenmill.core.settings import parse_assignment
 
-_STAGE_PACKAGES = ("io", "text", "dedup", "extract", "filters", "interop", "classifiers")
+_STAGE_PACKAGES = ("io", "text", "dedup", "extract", "filters", "interop")
+_STAGE_MODULES = ("bins", "decide", "ensemble", "encoder.stage", "fasttext.stage")
+"""Those of `classifiers` that define stages; others would load PyTorch."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,8 @@ def import_stages() -> None:
     """Import every module of tokenmill that defines stages, so that all are registered."""
     for package_name in _STAGE_PACKAGES:
         package = importlib.import_module(f"tokenmill.{package_name}")
-        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
             if not module.name.endswith("_kernel"):  # has no stages, and would load the compiler
                 importlib.import_module(module.name)
+    for name in _STAGE_MODULES:
+        importlib.import_module(f"tokenmill.classifiers.{name}")

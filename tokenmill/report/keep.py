@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from tokenmill.core.errors import ConfigError
 
-_KEEP = re.compile(r"([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([kKMBT]?)(%-of|%|)-?(tokens|bytes|documents)")
+_KEEP = re.compile(
+    r"((?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)\s*([kKMBT]?)(%-of|%|)-?(tokens|bytes|documents)"
+)
 _UNITS = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 
 

@@ -78,6 +78,11 @@ def test_grades(tmp_path: Path) -> None:
     stage = FastTextScore(model=str(tmp_path), grade=True, text="dclm")
     np.testing.assert_allclose(np.array(scored(stage, texts)["fasttext_score"]), plain * 2 - 0.5, atol=1e-5)
     assert stage.digests()["calibration"] == "2.0 -0.5"
+    of_the_file = FastTextScore(model=str(tmp_path / "model.bin"), grade=True, text="dclm")
+    assert of_the_file.digests()["calibration"] == "2.0 -0.5"
+    (tmp_path / "calibration.json").write_text('{"problem": "binary", "affine": {"scale": 2.0, "shift": -0.5}}')
+    with pytest.raises(ConfigError, match="not one of grades"):
+        FastTextScore(model=str(tmp_path), grade=True).digests()
     (tmp_path / "calibration.json").write_text("{")
     with pytest.raises(ConfigError, match="calibration"):
         FastTextScore(model=str(tmp_path), grade=True).digests()

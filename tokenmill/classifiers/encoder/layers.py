@@ -49,11 +49,12 @@ _FAMILIES = {
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer; weights are [inputs, outputs]."""
+    """One layer: its modules, and the three before attention as one product."""
 
     into: torch.Tensor
     """[hidden, 3 * hidden]: queries, keys and values."""
     into_bias: torch.Tensor
+    """[3 * hidden]."""
     out: Any
     middle: Any
     up: Any
@@ -75,7 +76,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Space:
-    """What the layers of one batch write into, float32."""
+    """What the layers of one batch write into; the model's dtype."""
 
     triples: torch.Tensor
     """[tokens, 3 * hidden]: queries, keys, values."""
@@ -167,11 +168,11 @@ class Layers:
 def known_layers(encoder: Any) -> Layers | None:
     """The encoder's layers, where they are of a form that is known here; None: transformers' code has to run them.
 
-    Known are float32 layers of BERT's form with the exact GELU, whose width is a multiple of 16: then every
+    Known are layers of BERT's form with the exact GELU, whose width is a multiple of 16: then every
     sequence begins at a multiple of 64 bytes.
     """
     config = encoder.config
-    if config.model_type not in _FAMILIES or encoder.dtype != torch.float32:
+    if config.model_type not in _FAMILIES:
         return None
     stack, activation, names = _FAMILIES[config.model_type]
     if getattr(config, activation) != "gelu" or config.hidden_size % 16 or getattr(config, "is_decoder", False):

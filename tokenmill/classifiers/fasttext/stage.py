@@ -76,12 +76,19 @@ class FastTextScore(Scorer):
     @cached_property
     def _calibration(self) -> tuple[float, float]:
         """Scale and shift of the expected grade; (1, 0) for a model without calibration."""
-        file = Path(located(self.model)) / CALIBRATION
+        place = Path(located(self.model))
+        file = (place if place.is_dir() else place.parent) / CALIBRATION
         if not file.is_file():
             return 1.0, 0.0
         try:
-            affine = json.loads(file.read_text(encoding="utf-8"))["affine"]
-            return float(affine["scale"]), float(affine["shift"])
+            known = json.loads(file.read_text(encoding="utf-8"))
+            if known.get("problem", "ordinal") != "ordinal":
+                raise ConfigError(
+                    f"the model is not one of grades but of {known['problem']!r}",
+                    where=str(file),
+                    fix="leave out `grade`, and name a `label`",
+                )
+            return float(known["affine"]["scale"]), float(known["affine"]["shift"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ConfigError("the calibration cannot be read", where=str(file), why=str(error)) from error
 
