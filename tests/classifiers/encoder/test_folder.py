@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import subprocess
 import sys
@@ -16,9 +17,10 @@ import pytest
 pytest.importorskip("tokenizers")
 pytest.importorskip("safetensors")
 
-from tests.classifiers.encoder.support import bare_folder
-from tokenmill.classifiers.encoder.folder import digest, resolve
-from tokenmill.classifiers.encoder.heads import Head, native_head, read_heads, save_heads, slug
+from tests.classifiers.encoder.support import SHAPE, VOCABULARY, bare_folder, texts, tokenizer
+from tokenmill.classifiers.columns import slug
+from tokenmill.classifiers.encoder.folder import digest, encoder_digest, resolve
+from tokenmill.classifiers.encoder.heads import Head, read_heads, save_heads
 from tokenmill.core.errors import ConfigError
 
 
@@ -36,6 +38,10 @@ def truncated(file: Path, size: int) -> None:
     file.write_bytes(file.read_bytes()[:size])
 
 
+def rewritten(name: str, content: Any) -> Callable[[Path], Any]:
+    return lambda folder: (folder / name).write_text(json.dumps(content))
+
+
 def as_pickle(folder: Path) -> None:
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
 
@@ -49,6 +55,15 @@ def in_parts(folder: Path) -> None:
 BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no config": (lambda folder: (folder / "config.json").unlink(), "config.json is missing"),
     "config no JSON": (lambda folder: (folder / "config.json").write_text("{"), "config.json cannot be read"),
+    "config a list": (rewritten("config.json", [1]), "it is no object"),
+    "modules no list": (rewritten("modules.json", {"type": "Normalize"}), "modules.json cannot be read"),
+    "no width": (lambda folder: edit(folder, hidden_size=None), "hidden_size = None"),
+    "half a layer": (lambda folder: edit(folder, num_hidden_layers=2.5), "num_hidden_layers = 2.5"),
+    "positions a string": (lambda folder: edit(folder, max_position_embeddings="70"), "max_position_embeddings = '70'"),
+    "no filler": (lambda folder: edit(folder, model_type="roberta", pad_token_id=None), "pad_token_id = None"),
+    "architectures a string": (lambda folder: edit(folder, architectures="BertModel"), "is not supported"),
+    "an architecture without a name": (lambda folder: edit(folder, architectures=[None]), "is not supported"),
+    "model_type a list": (lambda folder: edit(folder, model_type=["bert"]), "is not supported"),
     "no weights": (lambda folder: (folder / "model.safetensors").unlink(), "lacks model.safetensors"),
     "a pickle": (as_pickle, "pytorch_model.bin is a pickle"),
     "a part is missing": (in_parts, "lacks model-1.safetensors, model-2.safetensors"),
@@ -77,7 +92,7 @@ def test_bad_folders(folder: Path, case: str) -> None:
 
 
 def test_no_folder_and_no_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("./nowhere", "/nowhere/at/all", "a/b/c", "a//b"):
+    for name in ("./nowhere", "/nowhere/at/all", "a/b/c", "a//b", "a/../b", "~nobody/x", "x" * 5000 + "/y/z", "a\0b"):
         with pytest.raises(ConfigError, match="there is no model folder"):
             resolve(name)
     pytest.importorskip("huggingface_hub")
@@ -89,6 +104,51 @@ def test_no_folder_and_no_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         resolve("some-owner/some-model", "v1")
     assert "v1" in caught.value.where
     assert "HF_HUB_OFFLINE=1" in caught.value.fix
+
+
+COMMIT = "0123456789abcdef" * 2 + "01234567"
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of hubs that has the model some-owner/some-model; no network."""
+    pytest.importorskip("huggingface_hub")
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    model = tmp_path / "cache/models--some-owner--some-model"
+    (model / "refs").mkdir(parents=True)
+    (model / "refs/main").write_text(COMMIT)
+    return bare_folder(model / "snapshots" / COMMIT)
+
+
+def test_a_model_in_the_cache_of_a_hub(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import huggingface_hub
+    from huggingface_hub import constants
+
+    asked = []
+    real = huggingface_hub.snapshot_download
+
+    def only_the_cache(name: str, **options: Any) -> Any:
+        asked.append(bool(options.get("local_files_only")))
+        if not asked[-1]:
+            raise OSError("the hub was asked")
+        return real(name, **options)
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", only_the_cache)
+    with caplog.at_level(logging.WARNING):
+        found = resolve("some-owner/some-model")
+        assert (found.path, found.hub, found.commit) == (cache, "some-owner/some-model", COMMIT)
+        assert (asked, caplog.messages) == ([True], [])
+        (cache / "tokenizer.json").unlink()  # another program may have wanted the weights alone
+        with pytest.raises(ConfigError, match="the hub was asked"):
+            resolve("some-owner/some-model")
+    assert asked == [True, True, False]
+    assert caplog.messages == ["downloading the model some-owner/some-model (revision main) from the hub"]
 
 
 def test_an_encoder_without_heads(folder: Path) -> None:
@@ -116,47 +176,131 @@ def test_heads_beside_and_apart(folder: Path, tmp_path: Path) -> None:
     )
     found = resolve(str(tmp_path / "heads"))
     assert found.path == folder.resolve()
-    assert found.heads == tuple(heads) == read_heads(tmp_path / "heads/heads.json")
+    assert found.heads == tuple(heads) == read_heads(tmp_path / "heads/heads.json").heads
     assert (found.pooling, found.normalize, found.layers, found.width) == ("mean_max", True, (1, 3), 128)
     assert heads[0].columns("score", alone=True) == ("score",)
     assert heads[1].columns("q", alone=False) == ("q_topic_sports", "q_topic_food_dining")
     with pytest.raises(ValueError, match="finite"):
         save_heads(tmp_path / "x", heads, {"a": np.array([np.nan])}, pooling="cls", normalize=False)
-    for key, value, message in (
-        ("layers", [4], r"layers = \[4\]"),
-        ("layers", ["1"], "layers ="),
-        ("pooling", "median", "pooling = 'median'"),
-        ("heads", [], "names that differ"),
-        ("heads", [{"name": "a", "problem": "rank", "labels": ["x"]}], "'rank' is no problem"),
-        ("heads", [{"name": "a", "problem": "softmax", "labels": ["x"]}], "1 labels"),
-        ("heads", [{"name": "a"}], "cannot be read"),
-        ("encoder", {"model": "../nowhere"}, "no model folder"),
-    ):
-        file = tmp_path / "heads/heads.json"
-        before = file.read_text()
-        file.write_text(json.dumps({**json.loads(before), key: value}))
-        with pytest.raises(ConfigError, match=message):
-            resolve(str(tmp_path / "heads"))
-        file.write_text(before)
+    change(tmp_path / "heads", layers=[4])
+    with pytest.raises(ConfigError, match=r"layers = \[4\]"):
+        resolve(str(tmp_path / "heads"))
+    change(tmp_path / "heads", layers=[1, 3])
     (tmp_path / "heads/heads.safetensors").unlink()
     with pytest.raises(ConfigError, match="weights are broken"):
         resolve(str(tmp_path / "heads"))
 
 
-@pytest.mark.parametrize(
-    ("config", "problem", "labels"),
-    [
-        ({"num_labels": 1}, "regression", ("LABEL_0",)),
-        ({"id2label": {"0": "edu"}, "problem_type": "regression"}, "regression", ("edu",)),
-        ({}, "softmax", ("LABEL_0", "LABEL_1")),
-        ({"id2label": {"10": "k", "2": "c"}}, "softmax", ("c", "k")),
-        ({"num_labels": 2, "problem_type": "multi_label_classification"}, "sigmoid", ("LABEL_0", "LABEL_1")),
-        ({"num_labels": 1, "problem_type": "single_label_classification"}, "sigmoid", ("LABEL_0",)),
-    ],
-)
-def test_what_a_config_says_about_its_head(config: dict[str, Any], problem: str, labels: tuple[str, ...]) -> None:
-    head = native_head(config)
-    assert (head.problem, head.labels, head.native) == (problem, labels, True)
+def bound_heads(folder: Path, encoder: str, **settings: Any) -> Path:
+    """A folder with one head."""
+    weights = {"edu.0.weight": np.ones((1, 32), np.float32), "edu.0.bias": np.zeros(1, np.float32)}
+    fields = {"pooling": "mean", "normalize": False, "encoder": encoder, **settings}
+    save_heads(folder, [Head("edu", "regression", ("edu",))], weights, **fields)
+    return folder
+
+
+def change(folder: Path, **changes: Any) -> None:
+    file = folder / "heads.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+
+
+@pytest.mark.parametrize("name", ["../model", "model", "models/model", "./model", "/absent/model"])
+def test_an_encoder_is_looked_for_where_its_heads_say_and_nowhere_else(
+    folder: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "elsewhere/here"
+    heads = bound_heads(tmp_path / "far/away/heads", name)
+    change(heads, encoder={"model": name, "revision": ""})  # as it was before there was `hub`
+    for copy in ("../model", "model", "models/model"):
+        shutil.copytree(folder, here / copy)
+    monkeypatch.chdir(here)
+    hub = pytest.importorskip("huggingface_hub")
+    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(ConfigError) as caught:
+        resolve(str(heads))
+    assert ("cannot be had from the hub" if name == "models/model" else "there is no model folder") in str(caught.value)
+    assert str(heads / "heads.json") in caught.value.where
+    assert "--copy-encoder" in caught.value.fix
+    if not name.startswith("/"):
+        shutil.copytree(folder, heads / name)
+        assert resolve(str(heads)).path == (heads / name).resolve()
+
+
+def test_hub_ids_in_heads(cache: Path, tmp_path: Path) -> None:
+    heads = bound_heads(tmp_path / "heads", "some-owner/some-model", revision=COMMIT)
+    entry = json.loads((heads / "heads.json").read_text())["encoder"]
+    assert entry == {"model": "some-owner/some-model", "revision": COMMIT, "hub": True}
+    assert resolve(str(heads)).path == cache
+    assert resolve(str(heads)).hub == "some-owner/some-model"
+    bare_folder(heads / "some-owner/some-model")
+    assert resolve(str(heads)).path == cache  # the file says that it is a hub id
+    change(heads, encoder={"model": "some-owner/some-model", "revision": COMMIT})
+    assert resolve(str(heads)).path == heads / "some-owner/some-model"
+    bound_heads(heads, "some-owner/some-model")
+    assert json.loads((heads / "heads.json").read_text())["encoder"]["hub"] is False
+
+
+def test_heads_are_bound_to_their_encoder(folder: Path, tmp_path: Path) -> None:
+    sha256 = encoder_digest(resolve(str(folder)))
+    heads = bound_heads(tmp_path / "heads", "../model", encoder_sha256=sha256, max_tokens=64, long_documents="prefix")
+    found = resolve(str(heads))
+    assert (found.default_tokens, found.default_long_documents) == (64, "prefix")
+    assert encoder_digest(found) == sha256
+    first = digest(found)
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling/config.json").write_text('{"pooling_mode_mean_tokens": true}')
+    assert digest(resolve(str(heads))) == first  # heads.json says how vectors are pooled
+    moved = bound_heads(tmp_path / "further/away", str(folder), encoder_sha256=sha256)
+    assert digest(resolve(str(moved))) == first  # where the encoder lies does not matter
+    for number, settings in enumerate(({"pooling": "cls"}, {"normalize": True}, {"layers": [1]})):
+        other = bound_heads(tmp_path / f"other {number}", "../model", encoder_sha256=sha256, **settings)
+        assert digest(resolve(str(other))) != first
+    (head,) = read_heads(moved / "heads.json").heads
+    change(moved, heads=[{**head.to_json(), "problem": "sigmoid"}])
+    assert digest(resolve(str(moved))) != first
+    for name in ("config.json", "tokenizer.json", "model.safetensors"):
+        before = (folder / name).read_bytes()
+        changed = before[:-1] + b"\x21" if name == "model.safetensors" else before + b" "
+        (folder / name).write_bytes(changed)
+        with pytest.raises(ConfigError, match="trained on another encoder") as caught:
+            resolve(str(heads))
+        assert caught.value.where == str(heads)
+        (folder / name).write_bytes(before)
+    change(heads, max_tokens=71)
+    with pytest.raises(ConfigError, match="max_tokens = 71 is more than the encoder can"):
+        resolve(str(heads))
+    inside = bare_folder(tmp_path / "inside")
+    bound_heads(inside, "", encoder_sha256=encoder_digest(resolve(str(inside))))
+    assert resolve(str(inside)).path == inside
+    edit(inside, dropout=0.1)
+    with pytest.raises(ConfigError, match="trained on another encoder"):
+        resolve(str(inside))
+
+
+@pytest.mark.parametrize("kind", ["Bert", "Electra"])
+def test_models_of_pre_training_are_encoders(folder: Path, kind: str) -> None:
+    edit(folder, model_type=kind.lower(), architectures=[f"{kind}ForPreTraining"])
+    assert (resolve(str(folder)).heads, resolve(str(folder)).width) == ((), 32)
+
+
+@pytest.mark.ci
+@pytest.mark.parametrize("kind", ["bert", "electra"])
+def test_vectors_of_models_of_pre_training(tmp_path: Path, kind: str) -> None:
+    pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    from tokenmill.classifiers.encoder.engine import Encoder
+
+    config = transformers.AutoConfig.for_model(kind, **{**SHAPE, "vocab_size": VOCABULARY, "pad_token_id": 0})
+    whole = transformers.AutoModelForPreTraining.from_config(config).eval()
+    whole.save_pretrained(tmp_path / "whole")
+    whole.base_model.save_pretrained(tmp_path / "encoder")
+    found = []
+    for name in ("whole", "encoder"):
+        tokenizer().save(str(tmp_path / name / "tokenizer.json"))
+        found.append(Encoder(str(tmp_path / name), device="cpu", max_tokens=64).embed(texts(8)))
+    assert np.ptp(found[0]) > 0
+    assert np.array_equal(*found)
 
 
 def test_labels_in_names_of_columns() -> None:

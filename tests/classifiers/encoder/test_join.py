@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ pytest.importorskip("tokenizers")
 pytest.importorskip("safetensors")
 
 from tests.classifiers.encoder import support
-from tokenmill.classifiers.encoder.folder import resolve
+from tokenmill.classifiers.encoder.folder import encoder_digest, resolve
 from tokenmill.classifiers.encoder.heads import Head, save_heads
 from tokenmill.classifiers.encoder.join import join_heads
 from tokenmill.core.errors import ConfigError
@@ -40,12 +42,34 @@ def test_joined_heads_are_all_there(tmp_path: Path) -> None:
     assert (found.pooling, found.normalize) == ("mean", False)
 
 
+def test_a_copy_of_the_encoder_is_the_encoder(tmp_path: Path) -> None:
+    encoder = support.bare_folder(tmp_path / "encoder")
+    (encoder / "1_Pooling").mkdir()
+    (encoder / "1_Pooling/config.json").write_text('{"pooling_mode_mean_tokens": true}')
+    (encoder / "modules.json").write_text("[]")
+    sha256 = encoder_digest(resolve(str(encoder)))
+    one = head_folder(tmp_path / "one", "topic", encoder, 4, encoder_sha256=sha256)
+    two = head_folder(tmp_path / "two", "edu", Path("encoder"), 1)
+    (tmp_path / "two/encoder").mkdir()
+    for name in ("config.json", "model.safetensors", "tokenizer.json"):
+        shutil.copyfile(encoder / name, tmp_path / "two/encoder" / name)
+    change = {"max_tokens": 70, "long_documents": "prefix"}  # what the other one says without saying it
+    file = tmp_path / "two/heads.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+    join_heads([one, two], str(tmp_path / "both"))
+    found = resolve(str(tmp_path / "both"))
+    assert (found.path, found.sha256) == (encoder, sha256)
+    assert (found.max_tokens, found.long_documents) == (70, "prefix")
+
+
 def test_what_cannot_share_a_pass_is_refused(tmp_path: Path) -> None:
     encoder = support.bare_folder(tmp_path / "encoder")
     other = support.bare_folder(tmp_path / "other", num_attention_heads=2)
     one = head_folder(tmp_path / "one", "one", encoder, 1)
     for name, wrong, message in (
         ("pooling", head_folder(tmp_path / "a", "a", encoder, 1, pooling="cls"), "pooling"),
+        ("tokens", head_folder(tmp_path / "e", "e", encoder, 1, max_tokens=64), "max_tokens"),
+        ("documents", head_folder(tmp_path / "f", "f", encoder, 1, long_documents="windows_max"), "long_documents"),
         ("layers", head_folder(tmp_path / "b", "bb", encoder, 1, layers=(2,)), "layers"),
         ("encoder", head_folder(tmp_path / "c", "ccc", other, 1), "encoder"),
         ("name", head_folder(tmp_path / "d", "one", encoder, 1), "one name"),

@@ -50,6 +50,8 @@ def test_columns_of_heads(folder: Path, tmp_path: Path) -> None:
     for model, settings, message in (
         (clash, {}, "score_c are not possible"),
         (folder, {"column": "Edu Score"}, "are not possible"),
+        (folder, {"max_tokens": -1}, "max_tokens = -1 is not possible"),
+        (folder, {"long_documents": "all"}, "long_documents = 'all' is not known"),
         (folder, {"max_tokens": 71}, "max_tokens = 71 is not possible"),
         (support.bare_folder(tmp_path / "d"), {}, "gives no scores"),
         (tmp_path / "nowhere", {}, "no model folder"),
@@ -61,7 +63,8 @@ def test_columns_of_heads(folder: Path, tmp_path: Path) -> None:
 def test_the_plan_knows_the_model(folder: Path) -> None:
     stage = EncoderScore(model=str(folder), max_tokens=64)
     digests = stage.digests()
-    assert set(digests) == {"model", "torch", "transformers", "tokenizers", "safetensors"}
+    libraries = {"torch", "transformers", "tokenizers", "safetensors"}
+    assert set(digests) == {"model", "max_tokens", "long_documents"} | libraries
     assert stage.config() == json.loads(json.dumps(stage.config()))
     assert pickle.loads(pickle.dumps(stage)).config() == stage.config()
     pipeline = Pipeline("mine", [ReadJsonl(), stage, WriteParquet()])
@@ -71,6 +74,47 @@ def test_the_plan_knows_the_model(folder: Path) -> None:
     assert [phase.fingerprint for phase in first] != [phase.fingerprint for phase in second]
     assert EncoderScoreGpu(model=str(folder)).resources.gpus == 1
     assert EncoderScore.resources.gpus == 0 < EncoderScore.batch_rows
+
+
+def test_texts_are_read_as_in_the_training(folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def reading(model: Path, **settings: Any) -> tuple[str, str]:
+        found = EncoderScore(model=str(model), **settings).digests()
+        return found["max_tokens"], found["long_documents"]
+
+    assert reading(folder) == ("70", "prefix")
+    longer = support.bare_folder(tmp_path / "long", max_position_embeddings=700)
+    heads = [Head("edu", "regression", ("edu",))]
+    for name, limits in (("none", {}), ("all", {"max_tokens": 256, "long_documents": "windows_mean"})):
+        save_heads(
+            tmp_path / name, heads, {"x": np.ones(1)}, pooling="mean", normalize=True, encoder=str(longer), **limits
+        )
+    assert reading(tmp_path / "none") == ("512", "prefix")
+    assert reading(tmp_path / "none", max_tokens=600, long_documents="windows_max") == ("600", "windows_max")
+    assert reading(tmp_path / "all") == ("256", "windows_mean")
+    assert reading(tmp_path / "all", max_tokens=256, long_documents="windows_mean") == ("256", "windows_mean")
+    assert caplog.messages == []
+    assert reading(tmp_path / "all", max_tokens=64, long_documents="prefix") == ("64", "prefix")
+    assert [message.split(" of ")[0] for message in caplog.messages] == [
+        "max_tokens = 64, but the heads",
+        "long_documents = 'prefix', but the heads",
+    ]
+
+
+@pytest.mark.ci
+def test_the_engine_reads_what_the_stage_says(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    encoder = support.model_folder(tmp_path / "encoder", classifier=False)
+    made = np.random.default_rng(0)
+    weights = {"edu.0.weight": made.standard_normal((1, 32)).astype(np.float32), "edu.0.bias": np.zeros(1, np.float32)}
+    limits: dict[str, Any] = {"max_tokens": 16, "long_documents": "windows_mean"}
+    head = Head("edu", "regression", ("edu",))
+    save_heads(tmp_path / "h", [head], weights, pooling="mean", normalize=True, encoder=str(encoder), **limits)
+    texts = support.texts(12)
+    found = EncoderScore(model=str(tmp_path / "h")).score(texts)["score"]
+    assert np.array_equal(found, EncoderScore(model=str(tmp_path / "h"), **limits).score(texts)["score"])
+    other = EncoderScore(model=str(tmp_path / "h"), max_tokens=64, long_documents="prefix").score(texts)["score"]
+    assert not np.array_equal(found, other)
 
 
 @pytest.mark.ci

@@ -75,8 +75,8 @@ class Laid:
 class Encoder:
     """A model folder, ready to score.
 
-    `model`: a folder, a hub id or an `EncoderFolder`. `max_tokens` counts special tokens; None is 512, or what the
-    model can. `batch_tokens`: tokens in a batch, 0 for the device's default. `pooling`, `layers` and `normalize` change
+    `model`: a folder, a hub id or an `EncoderFolder`. `max_tokens` counts special tokens; None is what the
+    folder says, else 512 or what the model can. `batch_tokens`: tokens in a batch, 0 for the device's default. `pooling`, `layers` and `normalize` change
     the vectors, which heads do not fit then; None is what the folder says. `compiled`: torch.compile, static shapes.
     ConfigError for whatever cannot work.
     """
@@ -341,7 +341,7 @@ def _with_vector(
 def _checked_tokens(folder: EncoderFolder, max_tokens: int | None) -> int:
     """Tokens of the longest sequence."""
     if max_tokens is None:
-        return min(512, folder.longest)
+        return folder.default_tokens
     if max_tokens > folder.longest:
         raise ConfigError(
             f"max_tokens = {max_tokens} is more than the model can",

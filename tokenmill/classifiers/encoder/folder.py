@@ -5,23 +5,31 @@ What is checked here is checked when a run is planned, before any work: every fa
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import logging
 import os
-import struct
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
-from tokenmill.classifiers.encoder.heads import HEADS, WEIGHTS, Head, native_head, read_heads
-from tokenmill.classifiers.encoder.settings import Pooling
+from tokenmill.classifiers.encoder.files import AGAIN, check_safetensors, read_json, read_object, weight_files
+from tokenmill.classifiers.encoder.heads import HEADS, WEIGHTS, EncoderName, Head, is_hub_id, native_head, read_heads
+from tokenmill.classifiers.encoder.settings import LongDocuments, Pooling
 from tokenmill.core.errors import ConfigError
+
+_log = logging.getLogger(__name__)
 
 SUPPORTED = ("bert", "camembert", "distilbert", "electra", "modernbert", "roberta", "xlm-roberta")
 """`model_type`s whose attention can be packed, each tested against transformers."""
 PATTERNS = ("*.safetensors", "*.json", "*.txt")
 """What is downloaded from a hub: no pickles, no code."""
+_USABLE = ("Model", "ForSequenceClassification", "ForMaskedLM", "ForPreTraining")
+"""Ends of the names of classes whose encoder is used; what else such a checkpoint holds is left out."""
+_KEEP = "`tokenmill train-classifier --copy-encoder` keeps the encoder with its heads"
 _SHIFTED = ("camembert", "roberta", "xlm-roberta")
 """Families whose positions begin behind the id of the padding token."""
 
@@ -44,6 +52,30 @@ class EncoderFolder:
     """Whether vectors are divided by their length."""
     layers: tuple[int, ...] = ()
     """Hidden states that are pooled, one behind the other, 0 for the embeddings; empty for the last only."""
+    max_tokens: int = 0
+    """Tokens of a text that the heads were trained on; 0 where heads.json does not say."""
+    long_documents: LongDocuments | Literal[""] = ""
+    """What of longer texts; empty where heads.json does not say."""
+    hub: str = ""
+    """Hub id of the encoder, where it comes from a hub."""
+    sha256: str = ""
+    """The encoder's digest, where heads.json names it and it has been found to be that."""
+
+    @property
+    def default_tokens(self) -> int:
+        """Tokens of a text that are read unless a setting says otherwise."""
+        return self.max_tokens or min(512, self.longest)
+
+    @property
+    def default_long_documents(self) -> LongDocuments:
+        """What of longer texts is read unless a setting says otherwise."""
+        return self.long_documents or "prefix"
+
+    @property
+    def commit(self) -> str:
+        """The commit that a hub's copy in the cache is of; empty for other folders."""
+        cached = self.path.parent.name == "snapshots" and re.fullmatch(r"[0-9a-f]{40}", self.path.name)
+        return self.path.name if cached else ""
 
     @property
     def hidden(self) -> int:
@@ -78,20 +110,18 @@ class EncoderFolder:
     @property
     def weights(self) -> tuple[Path, ...]:
         """The encoder's files of weights."""
-        return _weight_files(self.path)
+        return weight_files(self.path)
 
 
 def resolve(model: str, revision: str = "") -> EncoderFolder:
     """The model of a local folder, or else of a hub id. ConfigError for whatever would fail later."""
-    path = _locate(model, revision)
-    entry = _json(path / HEADS) if (path / HEADS).is_file() else {}
+    path, hub = _locate(model, revision)
+    wanted = read_heads(path / HEADS) if (path / HEADS).is_file() else None
     encoder = path
-    if entry.get("encoder"):
-        named = str(entry["encoder"]["model"])
-        beside = path / named
-        encoder = beside.resolve() if beside.is_dir() else _locate(named, str(entry["encoder"].get("revision", "")))
+    if wanted and wanted.encoder:
+        encoder, hub = _encoder_of(path / HEADS, wanted.encoder)
     config = _checked_config(encoder)
-    for file in (*_weight_files(encoder), *([path / WEIGHTS] if entry else [])):
+    for file in (*weight_files(encoder), *([path / WEIGHTS] if wanted else [])):
         check_safetensors(file)
     if not (encoder / "tokenizer.json").is_file():
         raise ConfigError(
@@ -100,21 +130,72 @@ def resolve(model: str, revision: str = "") -> EncoderFolder:
             why="only fast tokenizers are used",
             fix='write one: AutoTokenizer.from_pretrained("...").save_pretrained(folder)',
         )
-    if not entry and _is_classifier(config):
+    if wanted is None and _is_classifier(config):
         # the model's own head has its own pooling
-        return EncoderFolder(encoder, config, (native_head(config),), None, _native_pooling(config), False)
+        head = native_head(config, str(encoder / "config.json"))
+        return EncoderFolder(encoder, config, (head,), None, _native_pooling(config), False, hub=hub)
     pooling, normalize = _pooling(encoder)
-    return checked_vector(
-        EncoderFolder(
-            path=encoder,
-            config=config,
-            heads=read_heads(path / HEADS) if entry else (),
-            heads_path=path if entry else None,
-            pooling=entry.get("pooling", pooling),
-            normalize=bool(entry.get("normalize", normalize)),
-            layers=tuple(entry.get("layers") or ()),
-        )
+    if wanted is None:
+        return checked_vector(EncoderFolder(encoder, config, (), None, pooling, normalize, hub=hub))
+    found = EncoderFolder(
+        path=encoder,
+        config=config,
+        heads=wanted.heads,
+        heads_path=path,
+        pooling=wanted.pooling or pooling,
+        normalize=normalize if wanted.normalize is None else wanted.normalize,
+        layers=wanted.layers,
+        max_tokens=wanted.max_tokens,
+        long_documents=wanted.long_documents,
+        hub=hub,
+        sha256=wanted.encoder.sha256 if wanted.encoder else "",
     )
+    return _checked_heads(found)
+
+
+def _encoder_of(file: Path, wanted: EncoderName) -> tuple[Path, str]:
+    """The folder of the encoder that a heads.json names, and its hub id if it has one.
+
+    A path is looked for where the file says and nowhere else: a folder of that name in the current folder, or on a
+    hub, would be another model.
+    """
+    beside = file.parent / os.path.expanduser(wanted.model)  # an absolute path stays as it is
+    if not wanted.hub and os.path.isdir(beside):
+        return beside.resolve(), ""
+    try:
+        if wanted.maybe_hub:
+            return _from_hub(wanted.model, wanted.revision), wanted.model
+    except ConfigError as error:
+        raise ConfigError(
+            error.what, where=f"encoder.model in {file}; {error.where}", why=error.why, fix=f"{error.fix}; {_KEEP}"
+        ) from error
+    raise ConfigError(
+        f"there is no model folder {wanted.model!r}, which the heads need",
+        where=str(file),
+        why=f"encoder.model names the folder {os.path.normpath(beside)}",
+        fix=f"put the encoder there, or correct the path; {_KEEP}",
+    )
+
+
+def _checked_heads(folder: EncoderFolder) -> EncoderFolder:
+    """The folder itself; ConfigError where its heads were trained on another encoder, or longer texts than it can."""
+    where = str(folder.heads_path)
+    found = _sha256_of_encoder(folder) if folder.sha256 else ""
+    if found != folder.sha256:
+        raise ConfigError(
+            "the heads were trained on another encoder",
+            where=where,
+            why=f"encoder.sha256 is {folder.sha256}, that of {folder.path} is {found}",
+            fix=f"put the encoder of the training there, or train the heads again; {_KEEP}",
+        )
+    if folder.max_tokens > folder.longest:
+        raise ConfigError(
+            f"max_tokens = {folder.max_tokens} is more than the encoder can",
+            where=where,
+            why=f"it has positions for {folder.longest} tokens",
+            fix="train the heads again for this encoder",
+        )
+    return checked_vector(folder)
 
 
 def checked_vector(folder: EncoderFolder) -> EncoderFolder:
@@ -135,73 +216,72 @@ def checked_vector(folder: EncoderFolder) -> EncoderFolder:
     return folder
 
 
-def digest(folder: EncoderFolder) -> str:
-    """SHA-256, hexadecimal, over the names and contents of everything that decides about scores."""
-    total = hashlib.sha256()
-    for name, file in _deciding(folder):
-        with open(file, "rb") as stream:
-            content = hashlib.file_digest(stream, "sha256").hexdigest()
-        total.update(f"{name}\0{content}\n".encode())
-    return total.hexdigest()
+def encoder_digest(folder: EncoderFolder) -> str:
+    """SHA-256, hexadecimal, over the encoder's configuration, weights and tokenizer: what heads are bound to.
 
-
-def _deciding(folder: EncoderFolder) -> Iterator[tuple[str, Path]]:
-    names = ["config.json", "tokenizer.json", "modules.json", "1_Pooling/config.json"]
-    files = [*(folder.path / name for name in names), *folder.weights]
-    for file in files:
-        if file.is_file():
-            yield file.relative_to(folder.path).as_posix(), file
-    if folder.heads_path:
-        for name in (HEADS, WEIGHTS):
-            yield f"heads/{name}", folder.heads_path / name
-
-
-def check_safetensors(file: Path) -> None:
-    """ConfigError unless the file's header can be read and names as many bytes as there are.
-
-    The form: a little-endian uint64, that many bytes of JSON, and the tensors (huggingface/safetensors, README).
+    How vectors of tokens become one is not in it: heads.json says that.
     """
-    try:
-        size = file.stat().st_size
+    return folder.sha256 or _sha256_of_encoder(folder)
+
+
+def digest(folder: EncoderFolder) -> str:
+    """SHA-256, hexadecimal, over everything that decides about scores, and not over where it lies.
+
+    These are the encoder (`encoder_digest`), how vectors of tokens become one, the heads and their weights. What is
+    read of a text is a stage's to say.
+    """
+    heads = [head.to_json() for head in folder.heads]
+    computed = json.dumps([folder.pooling, folder.normalize, folder.layers, heads])
+    weights = _lines([(WEIGHTS, folder.heads_path / WEIGHTS)]) if folder.heads_path else ""
+    return hashlib.sha256(f"{encoder_digest(folder)}\n{computed}\n{weights}".encode()).hexdigest()
+
+
+def _sha256_of_encoder(folder: EncoderFolder) -> str:
+    files = [*(folder.path / name for name in ("config.json", "tokenizer.json")), *folder.weights]
+    return hashlib.sha256(_lines((file.name, file) for file in files).encode()).hexdigest()
+
+
+def _lines(files: Iterable[tuple[str, Path]]) -> str:
+    """A line per file: its name, and the SHA-256 of its contents."""
+    found = []
+    for name, file in files:
         with open(file, "rb") as stream:
-            (length,) = struct.unpack("<Q", stream.read(8))
-            if length > size - 8:
-                raise ValueError(f"the header has {length} bytes, the file {size}")
-            header = json.loads(stream.read(length))
-        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-        if 8 + length + max(ends, default=0) != size:
-            raise ValueError(f"its tensors end at byte {8 + length + max(ends, default=0)}, the file at {size}")
-    except (OSError, ValueError, struct.error, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(
-            "the weights are broken", where=str(file), why=str(error), fix="download or copy the file again"
-        ) from error
+            found.append(f"{name}\0{hashlib.file_digest(stream, 'sha256').hexdigest()}\n")
+    return "".join(found)
 
 
-def _locate(model: str, revision: str) -> Path:
-    path = Path(model).expanduser()
-    if path.is_dir():
-        return path.resolve()
-    parts = model.split("/")
-    if model.startswith((".", "/", "~")) or len(parts) > 2 or not all(parts) or "\\" in model:
+def _locate(model: str, revision: str) -> tuple[Path, str]:
+    """The folder of a model that a user names, and its hub id if it is none of the user's folders."""
+    path = os.path.expanduser(model)
+    if os.path.isdir(path):
+        return Path(path).resolve(), ""
+    if not is_hub_id(model):
         raise ConfigError(
             f"there is no model folder {model!r}",
             where=os.getcwd(),
             why="it is no folder, and no id of a hub either (owner/name)",
             fix="give the path of a folder with config.json, model.safetensors and tokenizer.json",
         )
-    return _from_hub(model, revision)
+    return _from_hub(model, revision), model
 
 
 def _from_hub(model: str, revision: str) -> Path:
     """The hub's copy of a model in the local cache, downloaded where it is not complete there."""
     try:
-        from huggingface_hub import snapshot_download
+        from huggingface_hub import constants, snapshot_download
     except ImportError as error:
         raise ConfigError(
             f"{model!r} is no folder, and hubs need a package", why=str(error), fix="pip install 'tokenmill[gpu]'"
         ) from error
+    wanted: dict[str, Any] = {"revision": revision or None, "allow_patterns": list(PATTERNS)}
+    with contextlib.suppress(Exception):  # not there, or not all of it: then the hub is asked, and says what is wrong
+        cached = Path(snapshot_download(model, local_files_only=True, **wanted))
+        if _is_complete(cached):
+            return cached
+    if not constants.HF_HUB_OFFLINE:
+        _log.warning("downloading the model %s (revision %s) from the hub", model, revision or "main")
     try:
-        found = snapshot_download(model, revision=revision or None, allow_patterns=list(PATTERNS))
+        return Path(snapshot_download(model, **wanted))
     except Exception as error:  # its own errors, httpx's and the operating system's
         raise ConfigError(
             f"the model {model!r} is no folder here, and cannot be had from the hub",
@@ -210,54 +290,63 @@ def _from_hub(model: str, revision: str) -> Path:
             fix="where the hub can be reached: `hf download ID --local-dir FOLDER`, then give the path of FOLDER; "
             "a complete copy in the cache is used with HF_HUB_OFFLINE=1",
         ) from error
-    return Path(found)
+
+
+def _is_complete(path: Path) -> bool:
+    """Whether a cached copy has what a model needs: another program may have wanted less of it."""
+    if (path / HEADS).is_file():
+        return (path / WEIGHTS).is_file()
+    return bool(weight_files(path)) and (path / "config.json").is_file() and (path / "tokenizer.json").is_file()
 
 
 def _checked_config(path: Path) -> dict[str, Any]:
-    if not (path / "config.json").is_file():
+    file = path / "config.json"
+    if not file.is_file():
         raise ConfigError(
             "the folder holds no model",
             where=str(path),
             why="config.json is missing",
             fix="a folder has config.json, model.safetensors and tokenizer.json",
         )
-    config: dict[str, Any] = _json(path / "config.json")
+    config = read_object(file)
     if config.get("auto_map"):
         raise ConfigError(
             "the model wants code of its own to be run",
-            where=str(path / "config.json"),
-            why=f"auto_map: {sorted(config['auto_map'])}; foreign code is never run",
+            where=str(file),
+            why=f"auto_map: {config['auto_map']!r:.200}; foreign code is never run",
             fix="use a model that transformers implements itself",
         )
     kind, names = config.get("model_type"), config.get("architectures") or []
-    fits = not names or any(name.endswith(("Model", "ForSequenceClassification", "ForMaskedLM")) for name in names)
-    if kind not in SUPPORTED or not fits:
+    named = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    if kind not in SUPPORTED or not named or (names and not any(name.endswith(_USABLE) for name in names)):
         raise ConfigError(
-            f"the architecture {kind!r} ({', '.join(names) or 'not named'}) is not supported",
-            where=str(path / "config.json"),
+            f"the architecture {kind!r} ({', '.join(map(str, names)) if named else repr(names)}) is not supported",
+            where=str(file),
             why="an encoder, or an encoder with a head for sequence classification, is wanted",
             fix=f"model_type one of {', '.join(SUPPORTED)}",
         )
-    _weight_files(path)
+    _check_sizes(file, config)
     return config
 
 
-def _weight_files(path: Path) -> tuple[Path, ...]:
-    """The safetensors files of a model, whole or in shards; ConfigError where there are none or some are missing."""
-    if (path / "model.safetensors").is_file():
-        return (path / "model.safetensors",)
-    index = path / "model.safetensors.index.json"
-    names = sorted(set(_json(index).get("weight_map", {}).values())) if index.is_file() else []
-    missing = [name for name in names if not (path / name).is_file()]
-    if names and not missing:
-        return tuple(path / name for name in names)
-    pickles = sorted(file.name for pattern in ("*.bin", "*.pt", "*.pth") for file in path.glob(pattern))
-    raise ConfigError(
-        f"the model lacks {', '.join(missing) or 'model.safetensors'}",
-        where=str(path),
-        why=f"{pickles[0]} is a pickle, which could run any code, and is not read" if pickles else "no weights",
-        fix='write them as safetensors: AutoModel.from_pretrained("...").save_pretrained(folder)',
-    )
+def _check_sizes(file: Path, config: Mapping[str, Any]) -> None:
+    """ConfigError unless the numbers that the plan needs are numbers."""
+    sizes = {
+        "hidden_size": config.get("hidden_size") or config.get("dim"),
+        "num_hidden_layers": config.get("num_hidden_layers") or config.get("n_layers"),
+        "max_position_embeddings": config.get("max_position_embeddings", 512),
+    }
+    bad = {name: size for name, size in sizes.items() if type(size) is not int or size < 1}
+    padding = config.get("pad_token_id", 1)
+    if config["model_type"] in _SHIFTED and (type(padding) is not int or padding < 0):
+        bad["pad_token_id"] = padding
+    if bad:
+        raise ConfigError(
+            "config.json cannot be used",
+            where=str(file),
+            why="; ".join(f"{name} = {size!r:.80} must be a whole number" for name, size in bad.items()),
+            fix=AGAIN,
+        )
 
 
 def _is_classifier(config: dict[str, Any]) -> bool:
@@ -271,15 +360,10 @@ def _native_pooling(config: Mapping[str, Any]) -> Pooling:
 def _pooling(path: Path) -> tuple[Pooling, bool]:
     """How sentence-transformers would make a vector: its folder's pooling, and whether it divides by the length."""
     file = path / "1_Pooling" / "config.json"
-    mean = file.is_file() and bool(_json(file).get("pooling_mode_mean_tokens"))
-    modules: Any = _json(path / "modules.json") if (path / "modules.json").is_file() else []
-    return ("mean" if mean else "cls"), any("Normalize" in str(module.get("type")) for module in modules)
-
-
-def _json(file: Path) -> Any:
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    mean = file.is_file() and bool(read_object(file).get("pooling_mode_mean_tokens"))
+    modules: Any = read_json(path / "modules.json") if (path / "modules.json").is_file() else []
+    if not isinstance(modules, list) or not all(isinstance(module, dict) for module in modules):
         raise ConfigError(
-            f"{file.name} cannot be read", where=str(file), why=str(error), fix="download or copy it again"
-        ) from error
+            "modules.json cannot be read", where=str(path / "modules.json"), why="it is no list of objects", fix=AGAIN
+        )
+    return ("mean" if mean else "cls"), any("Normalize" in str(module.get("type")) for module in modules)

@@ -6,6 +6,8 @@ from typing import Literal
 
 LongDocuments = Literal["prefix", "windows_mean", "windows_max", "start_middle_end"]
 """What is scored of a text that is longer than the limit; docs/encoders.md."""
+LongDocumentsOrTheirs = Literal["", LongDocuments]
+"""The same, or empty: what the heads were trained on."""
 Pooling = Literal["cls", "mean", "max", "mean_max"]
 """How the vectors of a sequence's tokens become one: that of the first token, their mean, their largest values, or
 the mean and the largest values one behind the other. Special tokens count."""

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 import numpy as np
 import pyarrow as pa
 
 from tokenmill.classifiers.columns import slug
 from tokenmill.classifiers.encoder.folder import EncoderFolder, digest, resolve
-from tokenmill.classifiers.encoder.settings import Attention, Dtype, LongDocuments
+from tokenmill.classifiers.encoder.settings import Attention, Dtype, LongDocuments, LongDocumentsOrTheirs
 from tokenmill.core.errors import ConfigError, did_you_mean
 from tokenmill.core.scorer import Scorer
 from tokenmill.core.stage import Resources
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from tokenmill.classifiers.encoder.engine import Encoder
 
 VERSION = 1
+_log = logging.getLogger(__name__)
 
 
 class EncoderScore(Scorer):
@@ -47,11 +49,13 @@ class EncoderScore(Scorer):
     """The column, or how the columns' names begin."""
     top: tuple[str, ...] = ()
     """Heads of which only the likeliest label is wanted: its name is the column, its score `<column>_score`."""
-    max_tokens: int = 512
-    """Longest sequence in tokens, special ones included. Source: FineWeb-Edu (Penedo et al. 2024, arXiv:2406.17557)."""
-    long_documents: LongDocuments = "prefix"
+    max_tokens: int = 0
+    """Longest sequence in tokens, special ones included; 0: as the heads were trained, else 512 or what the model can.
+    Source of 512: FineWeb-Edu (Penedo et al. 2024, arXiv:2406.17557)."""
+    long_documents: LongDocumentsOrTheirs = ""
     """What is scored of a longer text: its beginning ("prefix", as FineWeb-Edu), the mean or the largest value of
-    windows that do not overlap ("windows_mean", weighted by tokens; "windows_max"), or "start_middle_end"."""
+    windows that do not overlap ("windows_mean", weighted by tokens; "windows_max"), or "start_middle_end". Empty: as
+    the heads were trained, else "prefix"."""
     max_windows: int = 8
     """Windows of a text at most; the rest of it is not seen."""
     batch_tokens: int = 0
@@ -73,18 +77,35 @@ class EncoderScore(Scorer):
                 why="it has no head for sequence classification, and there is no heads.json",
                 fix="train one: tokenmill train-classifier",
             )
-        if not 0 < self.max_tokens <= folder.longest:
+        return folder
+
+    @cached_property
+    def _reading(self) -> tuple[int, LongDocuments]:
+        """What is read of a text: tokens, and which of longer ones. The settings, else what the heads say."""
+        folder = self._folder
+        max_tokens = self.max_tokens or folder.default_tokens
+        long_documents = self.long_documents or folder.default_long_documents
+        if not 0 < max_tokens <= folder.longest:
             raise ConfigError(
-                f"max_tokens = {self.max_tokens} is not possible",
+                f"max_tokens = {max_tokens} is not possible",
                 where=str(folder.path),
                 why=f"the model has positions for {folder.longest} tokens",
                 fix=f"max_tokens = {min(512, folder.longest)}, and long_documents = 'windows_mean' for more of a text",
             )
-        return folder
+        if long_documents not in get_args(LongDocuments):
+            raise ConfigError(
+                f"long_documents = {long_documents!r} is not known", fix=f"one of {', '.join(get_args(LongDocuments))}"
+            )
+        for name, used in (("max_tokens", max_tokens), ("long_documents", long_documents)):
+            trained = getattr(folder, name)
+            if trained and trained != used:  # scores shift: the user may want that, and should know
+                _log.warning("%s = %r, but the heads of %s were trained with %r", name, used, self.model, trained)
+        return max_tokens, long_documents
 
     @cached_property
     def _columns(self) -> Mapping[str, tuple[str, ...]]:
         """Head -> its columns, one per label; of those in `top` the name and its score."""
+        _ = self._reading  # whoever plans a run asks for columns first
         heads = self._folder.heads
         alone = len(heads) == 1
         columns = {head.name: head.columns(self.column, alone) for head in heads}
@@ -112,12 +133,13 @@ class EncoderScore(Scorer):
     def _encoder(self) -> Encoder:
         from tokenmill.classifiers.encoder.engine import Encoder
 
+        max_tokens, long_documents = self._reading
         return Encoder(
             self._folder,
             device=self.device,
             dtype=self.dtype,
-            max_tokens=self.max_tokens,
-            long_documents=self.long_documents,
+            max_tokens=max_tokens,
+            long_documents=long_documents,
             max_windows=self.max_windows,
             batch_tokens=self.batch_tokens,
             attention=self.attention,
@@ -150,7 +172,8 @@ class EncoderScore(Scorer):
                 raise ConfigError(
                     f"{self.name} needs the package {package}", why=str(error), fix="pip install 'tokenmill[gpu]'"
                 ) from error
-        return {**super().digests(), **found}
+        max_tokens, long_documents = self._reading
+        return {**super().digests(), **found, "max_tokens": str(max_tokens), "long_documents": long_documents}
 
     def score(self, texts: Sequence[str]) -> Mapping[str, Any]:
         scores = self._encoder.score(texts)
