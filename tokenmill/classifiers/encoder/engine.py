@@ -75,9 +75,10 @@ class Laid:
 class Encoder:
     """A model folder, ready to score.
 
-    `model`: a folder, a hub id or an `EncoderFolder`. `max_tokens` counts special tokens; None is what the
-    folder says, else 512 or what the model can. `batch_tokens`: tokens in a batch, 0 for the device's default. `pooling`, `layers` and `normalize` change
-    the vectors, which heads do not fit then; None is what the folder says. `compiled`: torch.compile, static shapes.
+    `model`: a folder, a hub id or an `EncoderFolder`. `max_tokens` counts special tokens; None is what the folder says,
+    else 512 or what the model can. `batch_tokens`: tokens in a batch, 0 for the device's default. `pooling`, `layers`
+    and `normalize` change the vectors, which heads do not fit then; None is what the folder says. `compiled`:
+    torch.compile, static shapes.
     ConfigError for whatever cannot work.
     """
 
