@@ -61,6 +61,10 @@ def main() -> int:
     jobs = {"head": TrainSettings(kind="head", encoder=asked.encoder, copy_encoder=True, **common)}
     if not asked.no_fasttext:
         jobs["fasttext"] = TrainSettings(kind="fasttext", **common)
+    taken = [str(asked.out / name) for name in jobs if (asked.out / name).exists()]
+    if taken:
+        print(f"{' and '.join(taken)} exist already: remove {asked.out}, or give another --out", file=sys.stderr)
+        return 2
     return run(jobs, labels, asked.out, own)
 
 

@@ -232,9 +232,12 @@ def train_classifier(
     encoder: Annotated[str, typer.Option("--encoder", help="folder or hub id of the encoder")] = "",
     text: Annotated[str, typer.Option("--text", help="column with the texts")] = "text",
     group: Annotated[
-        str, typer.Option("--group", help="column that keeps documents together; without it the host of `url`")
+        str,
+        typer.Option(
+            "--group", help="column that keeps documents together (id: each alone); without it the host of `url`"
+        ),
     ] = "",
-    pick: Annotated[str, typer.Option("--pick", help="macro_f1, worst_class_f1 or qwk; auto: by the problem")] = "auto",
+    pick: Annotated[str, typer.Option("--pick", help="macro_f1, worst_f1 or qwk; auto: by the problem")] = "auto",
     compare: Annotated[
         Optional[list[str]], typer.Option("--compare", help="column with another score, for the card (repeatable)")
     ] = None,

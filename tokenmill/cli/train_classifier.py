@@ -74,7 +74,9 @@ def figures_table(facts: Mapping[str, Any]) -> Table:
     """The cross-validated figures with their intervals."""
     table = Table("figure", "value", "95 % interval")
     for name, one in facts["found"]["figures"].items():
-        table.add_row(name, f"{one['value']:.3f}", f"{one['low']:.3f} to {one['high']:.3f}")
+        known = one["value"] == one["value"]
+        interval = f"{one['low']:.3f} to {one['high']:.3f}" if one["low"] == one["low"] else "-"
+        table.add_row(name, f"{one['value']:.3f}" if known else "-", interval)
     return table
 
 

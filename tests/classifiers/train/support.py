@@ -16,7 +16,7 @@ SIGNAL = "theorem"
 
 
 def rows(count: int = 120, hosts: int = 40, seed: int = 0) -> list[dict[str, Any]]:
-    """Documents of `hosts` hosts; `grade` 0 to 3, `kind` one of three names, `good` yes or no."""
+    """Documents of `hosts` hosts, no two texts alike; `grade` 0 to 3, `kind` one of three names, `good` yes or no."""
     drawn = random.Random(seed)
     found = []
     for number, text in enumerate(random_texts(count, longest=40, seed=seed)):
@@ -27,7 +27,7 @@ def rows(count: int = 120, hosts: int = 40, seed: int = 0) -> list[dict[str, Any
             {
                 "id": f"doc-{number:04d}",
                 "url": f"https://host{drawn.randrange(hosts)}.example/{number}",
-                "text": " ".join(["page", *words]),
+                "text": " ".join([f"page{number}", *words]),
                 "grade": grade,
                 "kind": ("none", "some", "some", "all of it")[grade],
                 "good": grade >= 2,
@@ -48,6 +48,7 @@ def labelled(labels: list[int], groups: list[str], classes: int) -> Labelled:
     return Labelled(
         texts=tuple(f"text {place}" for place in range(len(labels))),
         labels=np.array(labels, dtype=np.int64),
+        targets=np.array(labels, dtype=np.float64),
         names=tuple(map(str, range(classes))),
         groups=tuple(groups),
         splits=("",) * len(labels),

@@ -20,7 +20,8 @@ SETTINGS = TrainSettings(encoder="none", label="grade", folds=4, inner_folds=3)
 class Witness:
     """Ridge-like models of one number per document, shrunk by the candidate; asserts that no group is on both sides."""
 
-    def __init__(self, data: Labelled, candidates: tuple[float, ...]) -> None:
+    def __init__(self, data: Labelled, candidates: tuple[float, ...], nested: bool = True) -> None:
+        self.nested = nested
         generator = np.random.default_rng(0)
         self.data, self.candidates = data, candidates
         self.values = data.labels + generator.normal(size=len(data.labels))
@@ -65,9 +66,20 @@ def test_every_document_is_judged_once_by_a_model_without_its_group() -> None:
     assert len(inner) == 4 * 3 * 2
 
 
-def test_one_candidate_is_calibrated_on_the_other_folds() -> None:
+def test_one_candidate_is_calibrated_on_inner_folds_too() -> None:
     data = documents()
-    found = cross_validate(Witness(data, (0.5,)), data, SETTINGS, 0)
+    learner = Witness(data, (0.5,))
+    found = cross_validate(learner, data, SETTINGS, 0)
+    for fold in range(SETTINGS.folds):
+        # no model whose outputs fit the calibration of a fold has seen the fold
+        inside = set(np.flatnonzero(found.folds == fold).tolist())
+        inner = [pair for pair in learner.asked if not inside & {*pair[0].tolist(), *pair[1].tolist()}]
+        assert sum(len(members) for _, members in inner) >= len(data.labels) - len(inside)
+
+
+def test_models_without_inner_folds_are_calibrated_on_the_other_folds() -> None:
+    data = documents()
+    found = cross_validate(Witness(data, (0.5,), nested=False), data, SETTINGS, 0)
     for fold, affine in enumerate(found.affines):
         outside = found.folds != fold
         assert affine == fit_affine(found.outputs[outside], data.labels[outside], "ordinal")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tokenmill.classifiers.train.settings import TrainSettings
-from tokenmill.cli.train_classifier import train_from_labels, with_options
+from tokenmill.cli.train_classifier import figures_table, train_from_labels, with_options
 from tokenmill.core.errors import ConfigError
 
 START = TrainSettings(encoder="none")
@@ -39,3 +39,10 @@ def test_what_cannot_be_read_is_named(option: str, says: str) -> None:
 def test_agreement_is_numbers() -> None:
     with pytest.raises(ConfigError, match="no numbers"):
         train_from_labels("in", "out", label="edu", encoder="none", label_agreement="high")
+
+
+def test_figures_that_are_no_numbers_are_dashes() -> None:
+    nan = float("nan")
+    figures = {"qwk": {"value": 0.5, "low": nan, "high": nan}, "spearman": {"value": nan, "low": nan, "high": nan}}
+    table = figures_table({"found": {"figures": figures}})
+    assert [list(column.cells) for column in table.columns] == [["qwk", "spearman"], ["0.500", "-"], ["-", "-"]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -22,7 +23,7 @@ _ROWS = 1000
 
 
 def check_output(out: str) -> None:
-    """ConfigError where a training set cannot be written; before the sources are read."""
+    """Make the folder. ConfigError where a training set cannot be written; before the sources are read."""
     path = Path(out)
     if "://" in out or path.suffix != ".parquet":
         raise ConfigError(
@@ -30,8 +31,21 @@ def check_output(out: str) -> None:
             why="it is no file of this machine that ends in .parquet",
             fix="--out set.parquet",
         )
-    if path.is_dir():
-        raise ConfigError(f"a training set cannot be written to {path}", why="it is a folder", fix="name a file in it")
+    for file in (path, path.with_suffix(".json")):
+        if file.is_dir():
+            raise ConfigError(
+                f"a training set cannot be written to {path}", why=f"{file} is a folder", fix="name another file"
+            )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"a training set cannot be written to {path}",
+            why=f"{type(error).__name__}: {error}",
+            fix="name a file in a folder that can be written",
+        ) from error
 
 
 def facts_of(found: TrainingSet, more: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -54,7 +68,6 @@ def write_training_set(found: TrainingSet, path: Path, more: Mapping[str, Any] |
     more: further facts, such as those of links. The same sources and settings give the same bytes.
     """
     check_output(str(path))
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with pq.ParquetWriter(part, SCHEMA, compression="zstd") as writer:

@@ -22,11 +22,12 @@ class Affine:
         return self.scale * outputs + self.shift
 
 
-def fit_affine(outputs: Floats, labels: Ints, problem: Problem) -> Affine:
+def fit_affine(outputs: Floats, labels: Ints | Floats, problem: Problem) -> Affine:
     """The calibration of raw outputs [n, outputs] of documents that the model was not trained on.
 
-    Grades: mean and spread of the scores become those of the labels. A regression draws scores to their mean, so that
-    rounding would give the highest grade to few; least squares would keep that. Binary: Platt's logistic curve.
+    labels: classes [n] from 0; grades may be fractions. Grades: mean and spread of the scores become those of the
+    labels. A regression draws scores to their mean, so that rounding would give the highest grade to few; least squares
+    would keep that. Binary: Platt's logistic curve.
     Classes: one temperature (Guo et al. 2017), by the least cross-entropy.
     """
     if problem == "ordinal":
@@ -34,10 +35,10 @@ def fit_affine(outputs: Floats, labels: Ints, problem: Problem) -> Affine:
         scale = float(labels.std()) / spread if spread > 1e-9 else 1.0
         return Affine(scale, float(labels.mean()) - scale * float(outputs[:, 0].mean()))
     if problem == "binary":
-        curve = fit_platt(outputs[:, 0], labels)
+        curve = fit_platt(outputs[:, 0], labels.astype(np.int64))
         # a curve that falls would turn the classifier round: what it knows is noise then
         return Affine(max(curve.slope, 1e-6), curve.intercept)
-    return Affine(_temperature(outputs, labels))
+    return Affine(_temperature(outputs, labels.astype(np.int64)))
 
 
 def _temperature(outputs: Floats, labels: Ints) -> float:

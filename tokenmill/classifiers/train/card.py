@@ -46,7 +46,8 @@ def _head(facts: Mapping[str, Any]) -> list[str]:
             f" of each text ({settings['long_documents']}). Score with the same number of tokens."
         )
     if settings["kind"] == "head":
-        lines.append(f"Strength of regularisation: {facts['chosen']:g}, picked by {_NAMES[facts['picked_by']]}.")
+        picked = f"picked by {_NAMES[facts['picked_by']]}" if len(settings["strengths"]) > 1 else "the only one tried"
+        lines.append(f"Strength of regularisation: {facts['chosen']:g}, {picked}.")
         if settings["half"]:
             lines.append("It learned from the first half of the tokens of each text too, with the same label.")
     return lines
@@ -80,6 +81,9 @@ def _use(facts: Mapping[str, Any]) -> list[str]:
             "the output is the expected grade, or else the logarithm of odds or probabilities; texts are prepared with",
             '`text="dclm"`.',
         ]
+        labels = zip(facts["fasttext_labels"], facts["names"], strict=True)
+        shown = (f"`__label__{label}`" + (f" ({_safe(name)})" if label != name else "") for label, name in labels)
+        lines += ["", f"Labels in the model file: {', '.join(shown)}."]
     return lines
 
 
@@ -92,6 +96,7 @@ def _data(facts: Mapping[str, Any]) -> list[str]:
         f" {data['skipped']} rows without text or label were left out.",
         f"Labels: column `{settings['label']}`, given by {settings['labelled_by']}. Counts: {counts}.",
         f"SHA-256 of texts, labels and groups: {data['digest']}.",
+        *_notes(settings, data),
     ]
     if settings["label_agreement"]:
         low, high = min(settings["label_agreement"]), max(settings["label_agreement"])
@@ -105,10 +110,30 @@ def _data(facts: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def _notes(settings: Mapping[str, Any], data: Mapping[str, Any]) -> list[str]:
+    """What the groups and the grades owe to repairs."""
+    lines = []
+    if data["ungrouped"]:
+        lines.append(
+            f"{data['ungrouped']} documents have no group and count as one each: what they share with others may be on"
+            " both sides of a split."
+        )
+    if data["joined"]:
+        lines.append(f"{data['joined']} documents have a text that is there under several groups; those became one.")
+    if data["fractions"]:
+        learned = "as the nearest grade" if settings["kind"] == "fasttext" else "as they are"
+        lines.append(
+            f"{data['fractions']} labels are fractions, learned {learned}; counts and figures take the nearest grade"
+            " (halves the even one)."
+        )
+    return lines
+
+
 def _results(facts: Mapping[str, Any]) -> list[str]:
     settings, found = facts["settings"], facts["found"]
+    chosen = "The strength and the calibration were" if len(settings["strengths"]) > 1 else "The calibration was"
     inner = (
-        f"The strength and the calibration were chosen on {settings['inner_folds']} inner folds of the training folds."
+        f"{chosen} chosen on {settings['inner_folds']} inner folds of the training folds."
         if settings["kind"] == "head"
         else "The calibration of a fold was fitted on the predictions for the other folds."
     )
@@ -121,7 +146,7 @@ def _results(facts: Mapping[str, Any]) -> list[str]:
         *_table(
             ("figure", "value", "interval"),
             (
-                (_NAMES[name], f"{one['value']:.3f}", f"{one['low']:.3f} to {one['high']:.3f}")
+                (_NAMES[name], _number(one["value"]), f"{_number(one['low'])} to {_number(one['high'])}")
                 for name, one in found["figures"].items()
             ),
         ),
@@ -195,11 +220,11 @@ def _others(facts: Mapping[str, Any]) -> list[str]:
     if not others:
         return []
     columns = ("documents", "spearman", "qwk", "top_overlap", "labels_spearman", "labels_qwk")
+    present = [key for key in columns if any(key in one for one in others.values())]
     rows = (
-        (_safe(name), *(f"{one[key]:.3f}" if key != "documents" else str(one[key]) for key in columns if key in one))
+        (_safe(name), *(str(one[key]) if key == "documents" else _number(one.get(key)) for key in present))
         for name, one in others.items()
     )
-    present = [key for key in columns if key in next(iter(others.values()))]
     titles = {
         "spearman": "Spearman",
         "qwk": "QWK",
@@ -224,7 +249,7 @@ def _sensitivity(facts: Mapping[str, Any]) -> list[str]:
             ("piece", "Spearman with whole", "mean change", "same decision", _NAMES[facts["picked_by"]]),
             (
                 (
-                    *(row["piece"], f"{row['spearman']:.3f}", f"{row['mean_change']:.3f}"),
+                    *(row["piece"], _number(row["spearman"]), f"{row['mean_change']:.3f}"),
                     *(f"{100 * row['same_decision']:.1f} %", f"{row['figure']:.3f}"),
                 )
                 for row in rows
@@ -253,6 +278,11 @@ def _limits(facts: Mapping[str, Any]) -> list[str]:
             "- Shares and percentiles are those of the training sample, not of the web; take thresholds from your data."
         )
     return [*lines, "- What stands behind the part of a text that is read has no influence on its score."]
+
+
+def _number(value: float | None) -> str:
+    """Three digits; "-" for a figure that the data cannot give."""
+    return "-" if value is None or value != value else f"{value:.3f}"
 
 
 def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

@@ -1,8 +1,8 @@
 """Cross-validation by group: every document is judged by a model that has seen no document of its group.
 
 Within the training folds, inner folds pick the candidate and fit the calibration, so nothing about a test fold is used.
-Models that take minutes have no inner folds: they have one candidate, and the calibration of a fold is fitted on
-the predictions for the other folds.
+Models that take minutes have no inner folds (`Learner.nested`): they have one candidate, and the calibration of a fold
+is fitted on the predictions for the other folds.
 """
 
 from __future__ import annotations
@@ -26,7 +26,12 @@ class Learner(Protocol):
 
     @property
     def candidates(self) -> tuple[float, ...]:
-        """Settings to choose from; one: nothing is chosen, and no inner folds are made."""
+        """Settings to choose from."""
+        ...
+
+    @property
+    def nested(self) -> bool:
+        """Whether fits are cheap enough for inner folds; else there is one candidate."""
         ...
 
     def fit(self, members: Ints, candidates: Sequence[float], seed: int) -> list[Any]:
@@ -82,7 +87,7 @@ def cross_validate(learner: Learner, data: Labelled, settings: TrainSettings, se
     calibrated = np.empty_like(outputs)
     for fold in range(settings.folds):
         inside = folds == fold
-        affine = affines[fold] or fit_affine(outputs[~inside], data.labels[~inside], settings.problem)
+        affine = affines[fold] or fit_affine(outputs[~inside], data.targets[~inside], settings.problem)
         affines[fold] = affine
         calibrated[inside] = affine(outputs[inside])
     decided = decide(calibrated, settings.problem, len(data.names))
@@ -93,8 +98,8 @@ def cross_validate(learner: Learner, data: Labelled, settings: TrainSettings, se
 def pick(
     learner: Learner, data: Labelled, settings: TrainSettings, members: Ints, seed: int
 ) -> tuple[float, Affine | None]:
-    """The candidate that does best across inner folds of the members, with its calibration; None for a single one."""
-    if len(learner.candidates) == 1:
+    """The candidate that is best across inner folds of the members, with its calibration; None without inner folds."""
+    if not learner.nested:
         return learner.candidates[0], None
     labels = data.labels[members]
     groups = [data.groups[place] for place in members]
@@ -107,7 +112,7 @@ def pick(
             if not outputs[place].size:
                 outputs[place] = np.empty((len(members), found.shape[1]))
             outputs[place][inside] = found
-    affines = [fit_affine(found, labels, settings.problem) for found in outputs]
+    affines = [fit_affine(found, data.targets[members], settings.problem) for found in outputs]
     figures = [_worth(affine(found), labels, settings, data) for affine, found in zip(affines, outputs, strict=True)]
     best = int(np.argmax(figures))
     return learner.candidates[best], affines[best]

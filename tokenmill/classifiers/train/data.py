@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,14 +14,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tokenmill.classifiers.evaluate import Floats, Ints
-from tokenmill.classifiers.splits import group_names
+from tokenmill.classifiers.train.groups import group_of, host_group, join_equal_texts
+from tokenmill.classifiers.train.labels import classes_of
 from tokenmill.classifiers.train.settings import TrainSettings
 from tokenmill.core.errors import ConfigError, ShardError, did_you_mean
+from tokenmill.core.stage import InputShard
 from tokenmill.io.filesystem import list_inputs, open_input
 from tokenmill.io.jsonl import ReadJsonl, open_inflated
 
 SUFFIXES = (".parquet", *ReadJsonl.suffixes)
 _IDS = ("id", "record_id", "doc_id")
+_LABELS = ("labels.parquet", "labels.json")
+"""What is in a folder of `tokenmill label`, beside its ledger."""
+_SHOWN = 4
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,8 @@ class Labelled:
     texts: tuple[str, ...]
     labels: Ints
     """int64 [n], classes from 0."""
+    targets: Floats
+    """float64 [n], what is learned: the labels, or grades before they were rounded."""
     names: tuple[str, ...]
     """Name of each class; of grades all from 0 to the highest."""
     groups: tuple[str, ...]
@@ -42,18 +50,42 @@ class Labelled:
     """SHA-256, hexadecimal, of texts, labels and groups."""
     skipped: int
     """Rows without text or label."""
+    ungrouped: int = 0
+    """Documents without a group of their own accord: each is one by itself."""
+    joined: int = 0
+    """Documents whose text is there under several groups, which have become one."""
+
+    @property
+    def fractions(self) -> int:
+        """Documents whose grade was no whole number."""
+        return int((self.targets != self.labels).sum())
 
 
-def load_labelled(location: str, settings: TrainSettings) -> Labelled:
-    """The labelled documents of a file or folder. ConfigError where columns or labels cannot be used."""
-    rows: list[tuple[str, str, Any, str, Mapping[str, Any]]] = []
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """What is kept of a row."""
+
+    id: str
+    text: str
+    label: Any
+    group: str
+    split: str
+    others: tuple[float, ...]
+
+
+def load_labelled(location: str, settings: TrainSettings, say: Callable[[str], None] = lambda line: None) -> Labelled:
+    """The labelled documents of a file or folder. ConfigError where columns or labels cannot be used.
+
+    say: is told of files that are not read, and of documents without a group or with texts of several groups.
+    """
+    rows: list[_Row] = []
     skipped = 0
-    for row in _rows(location, settings):
-        text, label = row.get(settings.text), row.get(settings.label)
-        if not isinstance(text, str) or not text.strip() or label in (None, "") or label != label:
+    for row in _rows(location, settings, say):
+        kept = _kept(row, settings)
+        if kept is None:
             skipped += 1
-            continue
-        rows.append((_identity(row, text), text.encode("utf-8", "replace").decode(), label, _group(row, settings), row))
+        else:
+            rows.append(kept)
     if not rows:
         raise ConfigError(
             "there is no labelled document",
@@ -61,45 +93,71 @@ def load_labelled(location: str, settings: TrainSettings) -> Labelled:
             why=f"{skipped} rows lack a text in {settings.text!r} or a label in {settings.label!r}",
             fix="--text and --label name the columns",
         )
-    rows.sort(key=lambda row: (row[0], row[1], str(row[2])))
-    labels, names = _classes([row[2] for row in rows], settings, location)
-    groups = tuple(row[3] or f"id:{row[0]}" for row in rows)
+    rows.sort(key=lambda row: (row.id, row.text, str(row.label)))
+    labels, targets, names = classes_of([row.label for row in rows], settings, location)
+    texts = tuple(row.text for row in rows)
+    ungrouped = _ungrouped(rows, settings, location, say)
+    groups, joined = join_equal_texts([row.group or f"id:{row.id}" for row in rows], texts)
+    if joined:
+        say(f"{joined} documents have texts that are there under several groups: those groups are one")
     return Labelled(
-        texts=tuple(row[1] for row in rows),
+        texts=texts,
         labels=labels,
+        targets=targets,
         names=names,
         groups=groups,
-        splits=tuple(str(row[4].get(settings.split, "")) if settings.split else "" for row in rows),
-        others={name: np.array([_number(row[4].get(name)) for row in rows]) for name in settings.compare},
-        digest=_digest(rows, labels, groups),
+        splits=tuple(row.split for row in rows),
+        others={name: np.array([row.others[at] for row in rows]) for at, name in enumerate(settings.compare)},
+        digest=_digest(texts, targets, groups),
         skipped=skipped,
+        ungrouped=ungrouped,
+        joined=joined,
     )
 
 
-def _rows(location: str, settings: TrainSettings) -> Iterator[dict[str, Any]]:
+def _kept(row: Mapping[str, Any] | None, settings: TrainSettings) -> _Row | None:
+    """What is needed of a row; None without text or label."""
+    if row is None:
+        return None
+    text, label = row.get(settings.text), row.get(settings.label)
+    if not isinstance(text, str) or not text.strip() or label in (None, "") or label != label:
+        return None
+    split = row.get(settings.split) if settings.split else None
+    return _Row(
+        id=_identity(row, text),
+        text=text.encode("utf-8", "replace").decode(),
+        label=label,
+        group=group_of(row.get(settings.group)) if settings.group else host_group(row.get("url")),
+        split=group_of(split),
+        others=tuple(_number(row.get(name)) for name in settings.compare),
+    )
+
+
+def _ungrouped(rows: Sequence[_Row], settings: TrainSettings, where: str, say: Callable[[str], None]) -> int:
+    """How many documents have no group. ConfigError where none has: nobody would know what is on both sides."""
+    count = sum(not row.group for row in rows)
+    if count == len(rows):
+        raise ConfigError(
+            "no document has a group",
+            where=where,
+            why=f"the column {settings.group!r} is empty" if settings.group else "no row has a host in a column 'url'",
+            fix="--group COLUMN keeps documents of a value together; --group id treats each document alone",
+        )
+    if count:
+        lacks = f"no value in {settings.group!r}" if settings.group else "no host in 'url'"
+        say(f"{count} of {len(rows)} documents have {lacks}: each is a group by itself")
+    return count
+
+
+def _rows(location: str, settings: TrainSettings, say: Callable[[str], None]) -> Iterator[Mapping[str, Any] | None]:
+    """The columns that are needed, row by row; None for a line that is no object."""
     needed = {settings.text, settings.label, *settings.compare}
     needed |= {name for name in (settings.group, settings.split) if name}
-    for shard in list_inputs(location, SUFFIXES):
+    for shard in _files(location, say):
+        read = _of_parquet if shard.name.endswith(".parquet") or shard.path.endswith(".parquet") else _of_lines
         try:
-            if shard.name.endswith(".parquet") or shard.path.endswith(".parquet"):
-                with open_input(shard) as stream:
-                    file = pq.ParquetFile(stream)
-                    names = file.schema_arrow.names
-                    _check_columns(needed, names, shard.path)
-                    wanted = [name for name in names if name in needed or name in (*_IDS, "url")]
-                    for batch in file.iter_batches(columns=wanted):
-                        yield from batch.to_pylist()
-                continue
-            seen = 0
-            with open_inflated(shard) as stream:
-                for line in stream:
-                    row = json.loads(line) if line.strip() else None
-                    if isinstance(row, dict):
-                        if not seen:
-                            _check_columns(needed, row, shard.path)
-                        seen += 1
-                        yield row
-        except (pa.ArrowException, OSError, EOFError, ValueError, ShardError) as error:
+            yield from read(shard, needed)
+        except (pa.ArrowException, OSError, EOFError, ValueError, RecursionError, ShardError) as error:
             raise ConfigError(
                 "the labelled documents cannot be read",
                 where=shard.path,
@@ -108,62 +166,79 @@ def _rows(location: str, settings: TrainSettings) -> Iterator[dict[str, Any]]:
             ) from error
 
 
-def _check_columns(needed: set[str], names: Any, where: str) -> None:
+def _files(location: str, say: Callable[[str], None]) -> list[InputShard]:
+    """The files to read; of a folder of `tokenmill label` its labels, not its ledger."""
+    folder = Path(location)
+    if not folder.is_dir():
+        return list_inputs(location, SUFFIXES)
+    if all((folder / name).is_file() for name in _LABELS):
+        found = list_inputs(str(folder / _LABELS[0]), SUFFIXES)
+        read = {_LABELS[0]}
+    else:
+        found = list_inputs(location, SUFFIXES)
+        read = {shard.name for shard in found}
+    every = (file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
+    ignored = sorted(name for name in every if name not in read)
+    if ignored:
+        more = f" and {len(ignored) - _SHOWN} more" if len(ignored) > _SHOWN else ""
+        say(f"not read in {location}: {', '.join(ignored[:_SHOWN])}{more}")
+    return found
+
+
+def _of_parquet(shard: InputShard, needed: set[str]) -> Iterator[Mapping[str, Any]]:
+    with open_input(shard) as stream:
+        file = pq.ParquetFile(stream)
+        names = file.schema_arrow.names
+        _check_columns(needed, names, shard.path)
+        wanted = [name for name in names if name in needed or name in (*_IDS, "url")]
+        for batch in file.iter_batches(columns=wanted):
+            yield from batch.to_pylist()
+
+
+def _of_lines(shard: InputShard, needed: set[str]) -> Iterator[Mapping[str, Any] | None]:
+    """A line may lack any key, but each must be somewhere in the file."""
+    seen: set[str] = set()
+    wanted = {*needed, *_IDS, "url"}
+    with open_inflated(shard) as stream:
+        for line in stream:
+            if not line.strip():
+                continue
+            row = json.loads(line)
+            if not isinstance(row, dict):
+                yield None
+                continue
+            seen.update(row)
+            yield {name: row[name] for name in wanted & row.keys()}
+    if seen:
+        _check_columns(needed, sorted(seen), shard.path)
+
+
+def _check_columns(needed: set[str], names: Sequence[str], where: str) -> None:
     for name in sorted(needed - set(names)):
-        raise ConfigError(f"there is no column {name!r}", where=where, why=did_you_mean(name, list(names)))
+        raise ConfigError(
+            f"there is no column {name!r}",
+            where=where,
+            why=did_you_mean(name, list(names)),
+            fix="name a column that is there",
+        )
 
 
 def _identity(row: Mapping[str, Any], text: str) -> str:
     for name in _IDS:
         if row.get(name) not in (None, ""):
-            return str(row[name])
+            return str(row[name]).encode("utf-8", "replace").decode()
     return hashlib.sha256(f"{row.get('url')}\n{text}".encode("utf-8", "replace")).hexdigest()
-
-
-def _group(row: Mapping[str, Any], settings: TrainSettings) -> str:
-    if settings.group:
-        return str(row.get(settings.group) or "")
-    name = group_names([str(row.get("url") or "")], [""])[0]
-    return "" if name == "id:" else name
-
-
-def _classes(labels: Sequence[Any], settings: TrainSettings, where: str) -> tuple[Ints, tuple[str, ...]]:
-    """Labels as whole numbers, and the names of the classes."""
-    if settings.problem == "ordinal":
-        try:
-            grades = np.array([float(label) for label in labels])
-        except (TypeError, ValueError):
-            grades = np.array([-1.0])
-        if (grades < 0).any() or (grades != np.round(grades)).any() or (grades > 100).any() or grades.max() < 1:
-            raise ConfigError(
-                f"the labels in {settings.label!r} are no grades",
-                where=where,
-                why=f"grades are whole numbers from 0 to 100; there are {sorted(set(map(str, labels)))[:8]}",
-                fix="--problem classes, or another --label",
-            )
-        return grades.astype(np.int64), tuple(map(str, range(int(grades.max()) + 1)))
-    words = [str(int(label)) if isinstance(label, bool | float) else str(label) for label in labels]
-    names = tuple(sorted(set(words)))
-    if len(names) < 2 or (settings.problem == "binary" and len(names) > 2):
-        raise ConfigError(
-            f"{settings.label!r} holds {len(names)} different labels: {', '.join(names[:8])}",
-            where=where,
-            why="binary needs two, classes two or more",
-            fix="another --label or --problem",
-        )
-    place = {name: number for number, name in enumerate(names)}
-    return np.array([place[word] for word in words], dtype=np.int64), names
 
 
 def _number(value: Any) -> float:
     try:
         return float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return float("nan")
 
 
-def _digest(rows: Sequence[tuple[str, str, Any, str, Mapping[str, Any]]], labels: Ints, groups: Sequence[str]) -> str:
+def _digest(texts: Sequence[str], targets: Floats, groups: Sequence[str]) -> str:
     total = hashlib.sha256()
-    for (_, text, *_rest), label, group in zip(rows, labels.tolist(), groups, strict=True):
-        total.update(json.dumps([text, label, group]).encode())
+    for text, target, group in zip(texts, targets.tolist(), groups, strict=True):
+        total.update(json.dumps([text, int(target) if target.is_integer() else target, group]).encode())
     return total.hexdigest()

@@ -14,6 +14,7 @@ from tokenmill.classifiers.fasttext.train import train_fasttext
 from tokenmill.classifiers.train.answers import Affine
 from tokenmill.classifiers.train.data import Labelled
 from tokenmill.classifiers.train.settings import TrainSettings
+from tokenmill.core.errors import ConfigError
 from tokenmill.text.linear import LinearModel, read_linear, texts_array
 
 _LEAST = 1e-6
@@ -24,11 +25,12 @@ class FastTextLearner:
     """Models of word n-grams. One candidate. Grades are classes in training; the output is the expected grade."""
 
     candidates = (0.0,)
+    nested = False
 
     def __init__(self, data: Labelled, settings: TrainSettings) -> None:
         self.data = data
         self.settings = settings
-        self._labels = [re.sub(r"\s+", "_", name) for name in data.names]
+        self.labels = _labels(data.names)
 
     def fit(self, members: Ints, candidates: Sequence[float], seed: int) -> list[LinearModel]:
         """The library has one seed, so `seed` changes nothing but the folds."""
@@ -38,7 +40,7 @@ class FastTextLearner:
 
     def _write(self, folder: Path, members: Ints) -> None:
         texts = [self.data.texts[place] for place in members]
-        labels = [self._labels[self.data.labels[place]] for place in members]
+        labels = [self.labels[self.data.labels[place]] for place in members]
         train_fasttext(texts, labels, folder, self.settings.fasttext)
 
     def outputs(self, model: LinearModel, members: Ints) -> Floats:
@@ -47,12 +49,12 @@ class FastTextLearner:
     def outputs_of(self, model: LinearModel, texts: Sequence[str]) -> Floats:
         """Expected grade [n, 1], logit of class 1 [n, 1], or logarithms of probabilities [n, classes]."""
         found, _ = model.score(texts_array(list(texts)), "dclm")
-        chances = np.full((len(texts), len(self._labels)), _LEAST)
+        chances = np.full((len(texts), len(self.labels)), _LEAST)
         for place, label in enumerate(model.labels):
-            chances[:, self._labels.index(label)] = np.clip(found[:, place], _LEAST, 1 - _LEAST)
+            chances[:, self.labels.index(label)] = np.clip(found[:, place], _LEAST, 1 - _LEAST)
         chances /= chances.sum(axis=1, keepdims=True)
         if self.settings.problem == "ordinal":
-            return np.asarray(chances @ np.arange(len(self._labels), dtype=np.float64))[:, None]
+            return np.asarray(chances @ np.arange(len(self.labels), dtype=np.float64))[:, None]
         logs = np.log(chances)
         return np.asarray(logs if self.settings.problem == "classes" else logs[:, 1:] - logs[:, :1])
 
@@ -62,3 +64,17 @@ class FastTextLearner:
         The calibration cannot be part of the file; it is in calibration.json.
         """
         self._write(folder, np.arange(len(self.data.labels)))
+
+
+def _labels(names: Sequence[str]) -> tuple[str, ...]:
+    """The labels in the model's file, one per class: white space becomes `_`. ConfigError where two would be one."""
+    labels = tuple(re.sub(r"\s+", "_", name) for name in names)
+    for label in labels:
+        same = [name for name, one in zip(names, labels, strict=True) if one == label]
+        if len(same) > 1:
+            raise ConfigError(
+                f"{' and '.join(map(repr, same))} would be one label of fastText, {label!r}",
+                why="its labels have no white space, which becomes _",
+                fix="name the classes otherwise",
+            )
+    return labels

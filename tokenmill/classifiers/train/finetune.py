@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,8 @@ _TYPES = {
     "classes": "single_label_classification",
 }
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
+_FRESH = {"classifier", "head", "pooler", "pre_classifier", "score"}
+"""Parts of a model that an encoder may lack: they are trained from the start."""
 _HEAD_RATE = 10.0
 _WARM = 0.1
 _BLOCK = 64
@@ -35,6 +37,8 @@ _BLOCK = 64
 
 class FinetuneLearner:
     """Whole encoders. One candidate: the learning rate."""
+
+    nested = False
 
     def __init__(self, data: Labelled, settings: TrainSettings) -> None:
         self.data = data
@@ -51,6 +55,7 @@ class FinetuneLearner:
         if tokens > self.folder.longest:
             raise ConfigError(f"max_tokens = {tokens} is more than the model can", fix=f"{self.folder.longest} or less")
         self._tokenizer = TextTokenizer(self.folder.path, tokens, settings.long_documents)
+        self._fresh(np.arange(len(data.labels)))  # now: weights that do not fit are no news for after the tokenising
 
     @cached_property
     def _sequences(self) -> list[Ids]:
@@ -73,7 +78,10 @@ class FinetuneLearner:
         return found
 
     def _fresh(self, members: Ints) -> Any:
-        """The encoder with a new head whose regression begins at the mean of the labels."""
+        """The encoder with a new head whose regression begins at the mean of the labels.
+
+        ConfigError where the weights are not those of the whole encoder: random numbers would take their place.
+        """
         import torch
         from transformers import AutoModelForSequenceClassification
 
@@ -82,20 +90,28 @@ class FinetuneLearner:
         problem = self.settings.problem
         names = list(self.data.names) if problem == "classes" else [self.settings.label]
         with _quiet():
-            model = AutoModelForSequenceClassification.from_pretrained(
-                str(self.folder.path),
-                num_labels=len(names),
-                problem_type=_TYPES[problem],
-                id2label=dict(enumerate(names)),
-                label2id={name: place for place, name in enumerate(names)},
-                dtype=torch.float32,
-                local_files_only=True,
-                use_safetensors=True,
-                trust_remote_code=False,
-                ignore_mismatched_sizes=True,
-            )
+            try:
+                model, found = AutoModelForSequenceClassification.from_pretrained(
+                    str(self.folder.path),
+                    num_labels=len(names),
+                    problem_type=_TYPES[problem],
+                    id2label=dict(enumerate(names)),
+                    label2id={name: place for place, name in enumerate(names)},
+                    dtype=torch.float32,
+                    local_files_only=True,
+                    use_safetensors=True,
+                    trust_remote_code=False,
+                    ignore_mismatched_sizes=True,
+                    output_loading_info=True,
+                )
+            except Exception as error:  # settings that are out of range, damaged files: many classes
+                raise _unusable(self.folder.path, f"{type(error).__name__}: {error}") from error
+        for what in ("missing", "mismatched"):
+            wrong = _of_encoder(found[f"{what}_keys"])
+            if wrong:
+                raise _unusable(self.folder.path, f"{len(wrong)} tensors are {what}, such as {', '.join(wrong[:3])}")
         with torch.no_grad():
-            last_layer(model).bias.fill_(float(self.data.labels[members].mean()) if problem == "ordinal" else 0.0)
+            last_layer(model).bias.fill_(float(self.data.targets[members].mean()) if problem == "ordinal" else 0.0)
         return model
 
     def _train(self, model: Any, members: Ints, rate: float, seed: int) -> Any:
@@ -141,9 +157,9 @@ class FinetuneLearner:
         from torch.nn import functional
 
         logits = model(**self._inputs([self._sequences[place] for place in batch])).logits
-        target = torch.from_numpy(self.data.labels[batch])
+        target = torch.from_numpy(self.data.targets[batch])
         if self.settings.problem == "classes":
-            return functional.cross_entropy(logits, target)
+            return functional.cross_entropy(logits, target.long())
         if self.settings.problem == "binary":
             return functional.binary_cross_entropy_with_logits(logits[:, 0], target.float())
         return functional.mse_loss(logits[:, 0], target.float())
@@ -196,3 +212,18 @@ def last_layer(model: Any) -> Any:
     """The linear layer whose outputs are the logits: `classifier`, or its `out_proj`."""
     head = model.classifier
     return head.out_proj if hasattr(head, "out_proj") else head
+
+
+def _of_encoder(keys: Iterable[Any]) -> list[str]:
+    """Names of tensors that belong to the encoder; keys: names, or tuples that begin with one."""
+    names = sorted(key if isinstance(key, str) else str(key[0]) for key in keys)
+    return [name for name in names if not _FRESH & set(name.split(".")) and not name.endswith("position_ids")]
+
+
+def _unusable(path: Path, why: str) -> ConfigError:
+    return ConfigError(
+        "the encoder cannot be fine-tuned",
+        where=str(path),
+        why=(why.strip().splitlines() or [""])[0],
+        fix="config.json and the weights must be of the same model; download it again",
+    )

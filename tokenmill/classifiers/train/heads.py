@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenmill.classifiers.encoder.folder import EncoderFolder, checked_vector, resolve
+from tokenmill.classifiers.encoder.folder import EncoderFolder, checked_vector, encoder_digest, resolve
 from tokenmill.classifiers.encoder.heads import Head, save_heads
 from tokenmill.classifiers.encoder.heads import Problem as Output
+from tokenmill.classifiers.encoder.tokens import TextTokenizer
 from tokenmill.classifiers.evaluate import Floats, Ints
 from tokenmill.classifiers.train.answers import Affine
 from tokenmill.classifiers.train.data import Labelled
@@ -38,11 +39,14 @@ def spread_layers(depth: int) -> tuple[int, ...]:
 class HeadLearner:
     """Linear heads on vectors that are computed once. `candidates` are strengths of regularisation."""
 
+    nested = True
+
     def __init__(self, data: Labelled, settings: TrainSettings) -> None:
         self.settings = settings
         self.data = data
         self.candidates = tuple(sorted(settings.strengths))
         self.folder = _checked(resolve(settings.encoder, settings.revision), settings)
+        _check_tokens(self.folder, settings)
 
     @cached_property
     def encoder(self) -> Any:
@@ -66,11 +70,15 @@ class HeadLearner:
         return found
 
     def fit(self, members: Ints, candidates: Sequence[float], seed: int) -> list[Linear]:
-        seen = [self.vectors[members], *([self.halves[members]] if self.settings.half else [])]
-        labels = np.tile(self.data.labels[members], len(seen))
+        parts = [self.vectors, *([self.halves] if self.settings.half else [])]
+        # filled part by part: copies of the parts beside it would need as much memory again
+        seen = np.empty((len(parts) * len(members), parts[0].shape[1]), dtype=np.float32)
+        for part, start in zip(parts, range(0, len(seen), len(members)), strict=True):
+            np.take(part, members, axis=0, out=seen[start : start + len(members)])
+        targets = np.tile(self.data.targets[members], len(parts))
         # a document that is there twice weighs twice: so must the penalty
-        strengths = [strength * len(seen) for strength in candidates]
-        return fit_linear(np.concatenate(seen), labels, self.settings.problem, len(self.data.names), strengths)
+        strengths = [strength * len(parts) for strength in candidates]
+        return fit_linear(seen, targets, self.settings.problem, len(self.data.names), strengths)
 
     def outputs(self, model: Linear, members: Ints) -> Floats:
         return model(self.vectors[members])
@@ -83,6 +91,7 @@ class HeadLearner:
         """heads.json and heads.safetensors, the calibration folded into the weights; the encoder named or copied."""
         name = self.settings.label
         labels = self.data.names if self.settings.problem == "classes" else (name,)
+        local = self.settings.copy_encoder or not self.folder.hub
         folder.mkdir(parents=True, exist_ok=True)
         save_heads(
             folder,
@@ -95,20 +104,22 @@ class HeadLearner:
             normalize=self.folder.normalize,
             layers=self.folder.layers,
             encoder=self._named(folder),
-            revision=self.settings.revision,
+            revision="" if local else self.folder.commit or self.settings.revision,
+            max_tokens=self.encoder.max_tokens,
+            long_documents=self.settings.long_documents,
+            encoder_sha256=encoder_digest(self.folder),
+            hub=not local,
         )
 
     def _named(self, folder: Path) -> str:
-        """How heads.json names the encoder: a hub id as it is, a folder by its relative path."""
+        """How heads.json names the encoder: by its hub id, or the path from the folder."""
         if self.settings.copy_encoder:
             copy = folder / "encoder"
             copy.mkdir(exist_ok=True)
             for file in sorted({file for pattern in _COPIED for file in self.folder.path.glob(pattern)}):
                 shutil.copyfile(file, copy / file.name)
             return "encoder"
-        if Path(self.settings.encoder).expanduser().is_dir():
-            return os.path.relpath(self.folder.path, folder.resolve())
-        return self.settings.encoder
+        return self.folder.hub or os.path.relpath(self.folder.path, folder.resolve())
 
 
 def _checked(folder: EncoderFolder, settings: TrainSettings) -> EncoderFolder:
@@ -130,5 +141,26 @@ def _checked(folder: EncoderFolder, settings: TrainSettings) -> EncoderFolder:
             pooling=settings.pooling,
             normalize=False,
             layers=layers,
+            hub=folder.hub,
+            sha256=folder.sha256,
         )
     )
+
+
+def _check_tokens(folder: EncoderFolder, settings: TrainSettings) -> None:
+    """ConfigError where `max_tokens`, or half of it, cannot be read: now, and not when all texts have been encoded."""
+    tokens = settings.max_tokens or folder.default_tokens
+    if tokens > folder.longest:
+        raise ConfigError(
+            f"max_tokens = {tokens} is more than the encoder can", fix=f"--max-tokens {folder.longest} or less"
+        )
+    for least in (tokens, *([tokens // 2] if settings.half else [])):
+        try:
+            TextTokenizer(folder.path, least, settings.long_documents)
+        except ConfigError as error:
+            half = f", half of {tokens}," if least < tokens else ""
+            raise ConfigError(
+                f"{least} tokens{half} leave no room for a text",
+                why=error.why,
+                fix="more --max-tokens, or --set half=false",
+            ) from error

@@ -6,7 +6,7 @@ a head is strength * inputs on the squared weights of standardised inputs, so a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,10 @@ from tokenmill.classifiers.train.settings import Problem
 
 _TINY = 1e-10
 """Directions with less than this share of the largest variance are left out: they are rounding."""
+_CONSTANT = 1e-6
+"""Inputs that spread by less than this share of their mean are constant: the rest is the rounding of float32."""
+_BLOCK = 4096
+"""Rows that are float64 at a time."""
 
 
 @dataclass(frozen=True)
@@ -30,57 +34,101 @@ class Linear:
 
     def __call__(self, vectors: npt.NDArray[np.float32]) -> Floats:
         """Raw scores, float64 [n, outputs]."""
-        found: Floats = vectors.astype(np.float64) @ self.weight.T + self.bias
-        return found
+        found = np.empty((len(vectors), len(self.bias)))
+        for start in range(0, len(vectors), _BLOCK):
+            found[start : start + _BLOCK] = vectors[start : start + _BLOCK].astype(np.float64) @ self.weight.T
+        return found + self.bias
 
 
 def fit_linear(
-    vectors: npt.NDArray[np.float32], labels: Ints, problem: Problem, classes: int, strengths: Sequence[float]
+    vectors: npt.NDArray[np.float32],
+    labels: Ints | Floats,
+    problem: Problem,
+    classes: int,
+    strengths: Sequence[float],
 ) -> list[Linear]:
-    """One head per strength. vectors: [n, inputs]; labels: [n], from 0.
+    """One head per strength. vectors: [n, inputs]; labels: [n], classes from 0, or grades that may be fractions.
 
-    Outputs: 1 for grades (the grade) and binary (the logit of class 1), `classes` logits for classes.
+    Outputs: 1 for grades (the grade) and binary (the logit of class 1), `classes` logits for classes. Memory beside
+    the vectors: inputs * inputs * 24 bytes; for classes and binary up to n * inputs * 8 more.
     """
-    values = vectors.astype(np.float64)
-    mean, spread = values.mean(axis=0), values.std(axis=0)
-    spread[spread < 1e-12] = 1.0
-    rotated, axes, variances = _principal((values - mean) / spread)
+    mean, spread = _moments(vectors)
+    axes, squares = _principal(vectors, mean, spread)
+    ordinal = problem == "ordinal"
+    target = labels.astype(np.float64)
+    projected = axes.T @ _correlated(vectors, mean, spread, target - target.mean()) if ordinal else None
+    rotated = None if ordinal else _rotated(vectors, mean, spread, axes)
     heads = []
     for strength in strengths:
-        penalty = strength * values.shape[1]
-        if problem == "ordinal":
-            inner, bias = _ridge(rotated, variances, labels, penalty)
+        penalty = strength * vectors.shape[1]
+        if projected is not None:
+            inner, bias = (projected / (squares + penalty))[None, :], np.array([target.mean()])
         else:
-            inner, bias = _logistic(rotated, labels, classes, penalty / 10)
+            assert rotated is not None
+            outputs = 1 if problem == "binary" else classes
+            inner, bias = _logistic(rotated, labels.astype(np.int64), outputs, penalty / 10)
         weight = (inner @ axes.T) / spread
         heads.append(Linear(weight, bias - weight @ mean))
     return heads
 
 
-def _principal(values: Floats) -> tuple[Floats, Floats, Floats]:
-    """values [n, d] as rotated [n, r] @ axes[d, r].T, and the sums of squares [r]; from the smaller Gram matrix."""
-    count, inputs = values.shape
+def _moments(vectors: npt.NDArray[np.float32]) -> tuple[Floats, Floats]:
+    """Mean and standard deviation of each input; infinity of constant ones, which become 0 and have no weight then."""
+    mean = vectors.mean(axis=0, dtype=np.float64)
+    squares = np.zeros_like(mean)
+    for start in range(0, len(vectors), _BLOCK):
+        squares += ((vectors[start : start + _BLOCK] - mean) ** 2).sum(axis=0)
+    spread = np.sqrt(squares / len(vectors))
+    spread[spread <= _CONSTANT * np.abs(mean)] = np.inf
+    return mean, spread
+
+
+def _blocks(vectors: npt.NDArray[np.float32], mean: Floats, spread: Floats) -> Iterator[tuple[slice, Floats]]:
+    """Standardised inputs, some rows at a time: all of them in float64 would be more than the vectors themselves."""
+    for start in range(0, len(vectors), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        values = vectors[part].astype(np.float64)
+        values -= mean
+        values /= spread
+        yield part, values
+
+
+def _principal(vectors: npt.NDArray[np.float32], mean: Floats, spread: Floats) -> tuple[Floats, Floats]:
+    """Orthonormal axes [inputs, r] of the standardised inputs, and the sums of squares along them [r]."""
+    count, inputs = vectors.shape
     small = count < inputs
-    squares, vectors = np.linalg.eigh(values @ values.T if small else values.T @ values)
+    if small:
+        values = (vectors - mean) / spread
+        gram = values @ values.T
+    else:
+        gram = np.zeros((inputs, inputs))
+        for _, values in _blocks(vectors, mean, spread):
+            gram += values.T @ values
+    squares, axes = np.linalg.eigh(gram)
     kept = squares > _TINY * max(float(squares[-1]), _TINY)
-    squares, vectors = squares[kept], vectors[:, kept]
-    if not small:
-        return values @ vectors, vectors, squares
-    roots = np.sqrt(squares)
-    return vectors * roots, values.T @ (vectors / roots), squares
+    squares, axes = squares[kept], axes[:, kept]
+    return (values.T @ (axes / np.sqrt(squares)) if small else axes), squares
 
 
-def _ridge(rotated: Floats, squares: Floats, labels: Ints, penalty: float) -> tuple[Floats, Floats]:
-    target = labels.astype(np.float64)
-    weights = rotated.T @ (target - target.mean()) / (squares + penalty)
-    return weights[None, :], np.array([target.mean()])
+def _rotated(vectors: npt.NDArray[np.float32], mean: Floats, spread: Floats, axes: Floats) -> Floats:
+    found = np.empty((len(vectors), axes.shape[1]))
+    for part, values in _blocks(vectors, mean, spread):
+        found[part] = values @ axes
+    return found
 
 
-def _logistic(rotated: Floats, labels: Ints, classes: int, penalty: float) -> tuple[Floats, Floats]:
-    """Weights and bias of the least penalised cross-entropy, by L-BFGS in float64."""
+def _correlated(vectors: npt.NDArray[np.float32], mean: Floats, spread: Floats, target: Floats) -> Floats:
+    """Sums of products with the target [inputs]."""
+    found = np.zeros(vectors.shape[1])
+    for part, values in _blocks(vectors, mean, spread):
+        found += values.T @ target[part]
+    return found
+
+
+def _logistic(rotated: Floats, labels: Ints, outputs: int, penalty: float) -> tuple[Floats, Floats]:
+    """Weights and bias of the least penalised cross-entropy, by L-BFGS in float64. outputs: 1 is a logit of class 1."""
     import torch
 
-    outputs = 1 if classes == 2 else classes
     inputs, target = torch.from_numpy(np.ascontiguousarray(rotated)), torch.from_numpy(labels)
     weight = torch.zeros(outputs, inputs.shape[1], dtype=torch.float64, requires_grad=True)
     bias = torch.zeros(outputs, dtype=torch.float64, requires_grad=True)

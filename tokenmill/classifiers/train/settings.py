@@ -15,6 +15,9 @@ Problem = Literal["ordinal", "classes", "binary"]
 """Grades 0, 1, 2, ... in an order; one of several classes; yes or no."""
 Pick = Literal["auto", "qwk", "macro_f1", "worst_f1"]
 """What decides between candidates; auto: qwk for grades, of scores that are not rounded; else macro_f1."""
+_SEEDS = 1 << 32
+_SAME_BY_WINDOW = ("ordinal", "windows_mean")
+"""Problem and treatment of long documents for which the score of the mean vector is the mean score."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +39,13 @@ class TrainSettings:
     kind: Kind = "head"
     problem: Problem = "ordinal"
     label: str = "edu"
-    """Column with the labels: whole numbers from 0 for grades, 0 and 1 (or two names) for binary, else names."""
+    """Column with the labels: numbers from 0 for grades, 0 and 1 (or two names) for binary, else names. A grade that is
+    a fraction, such as the mean of two passes, is learned as it is, and counts as the nearest grade (1.5 as 2, 2.5 as
+    2) in folds and figures and for fastText."""
     text: str = "text"
     """Column with the texts."""
     group: str = ""
-    """Column that says which documents belong together; "": the host of the column `url`."""
+    """Column that says which documents belong together; "": the host of the column `url`, less `www.`."""
     encoder: str = ""
     """Folder or hub id of the encoder; not used by fastText."""
     revision: str = ""
@@ -100,13 +105,20 @@ def check_settings(settings: TrainSettings) -> None:
         ("pick", settings.pick, get_args(Pick)),
     ):
         if value not in known:
-            raise ConfigError(f"{name} = {value!r} is not known", fix=f"one of {', '.join(known)}")
+            raise ConfigError(f"--{name} {value!r} is not known", fix=f"--{name} with one of {', '.join(known)}")
     if settings.kind != "fasttext" and not settings.encoder:
         raise ConfigError(
             "no encoder is named", why=f"kind = {settings.kind!r} needs one", fix="--encoder FOLDER or a hub id"
         )
     if settings.pick == "qwk" and settings.problem != "ordinal":
-        raise ConfigError("pick = 'qwk' is for grades", why=f"problem = {settings.problem!r}", fix="pick = 'macro_f1'")
+        raise ConfigError(
+            "--pick qwk is for grades",
+            why=f"the problem is {settings.problem}",
+            fix="--pick macro_f1, worst_f1 or auto",
+        )
+    _check_windows(settings)
+    if not 0 <= settings.seed < _SEEDS:
+        raise ConfigError(f"seed = {settings.seed} is no seed", fix=f"--seed 0 to {_SEEDS - 1}")
     for name, number, least in (
         ("folds", settings.folds, 2),
         ("inner_folds", settings.inner_folds, 2),
@@ -120,3 +132,16 @@ def check_settings(settings: TrainSettings) -> None:
             raise ConfigError(f"{name} = {number} is too few", fix=f"{least} or more")
     if not settings.strengths or any(not strength > 0 for strength in settings.strengths):
         raise ConfigError(f"strengths = {settings.strengths} regularise nothing", fix="one positive number or more")
+
+
+def _check_windows(settings: TrainSettings) -> None:
+    """ConfigError where a head would be scored otherwise than it is trained."""
+    windows = settings.long_documents.startswith("windows")
+    if settings.kind != "head" or not windows or (settings.problem, settings.long_documents) == _SAME_BY_WINDOW:
+        return
+    raise ConfigError(
+        f"long_documents = {settings.long_documents!r} cannot be used for a head of the problem {settings.problem!r}",
+        why="it is trained on one vector per text, made of those of its windows, but a stage scores each window and"
+        " then makes one score of these, which is the same only for grades and the mean",
+        fix="--set long_documents=prefix or start_middle_end; or windows_mean with --problem ordinal",
+    )
