@@ -7,6 +7,7 @@ import hashlib
 import json
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,7 +16,9 @@ import pytest
 
 from tests.executors.support import recipe
 from tokenmill.core.errors import ConfigError
+from tokenmill.core.pipeline import Pipeline
 from tokenmill.core.stage import InputShard
+from tokenmill.executors import estimate
 from tokenmill.executors.estimate import Row, Sample, cpu_of_tree, measure
 from tokenmill.executors.forecast import RATES, Target, dollars, forecast, targeted
 from tokenmill.executors.sampling import LEAST_SAMPLE, Piece, sample_bytes, take
@@ -169,11 +172,36 @@ def test_a_recipe_is_measured_for_real(tmp_path: Path) -> None:
     sample = measure(recipe("trap"), inputs, share=1.0)
     assert (sum(sample.documents), sum(sample.kept)) == (800, 600)
     assert sample.rows[0].label == "read_jsonl"
-    assert sample.cpu_seconds > 0
-    assert sample.startup_seconds > 0
+    assert sample.cpu_seconds > sample.startup_seconds > 0
     assert sum(sample.published) > 0
     assert set(Path(tmp_path).iterdir()) == before
     shutil.rmtree(source)
+
+
+def test_a_start_on_a_busy_machine_does_not_swallow_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.jsonl").write_text("".join(f'{{"text": "document {n}"}}\n' for n in range(200)))
+    real = estimate._run
+
+    def busy(pipeline: Pipeline, pieces: Sequence[Piece], output: Path, workers: int) -> estimate._Done:
+        done = real(pipeline, pieces, output, workers)
+        if output.name in ("warm", "start"):
+            done.cpu = {phase: 10 * cpu + 10 for phase, cpu in done.cpu.items()}
+        return done
+
+    monkeypatch.setattr(estimate, "_run", busy)
+    sample = measure(recipe("trap"), list_inputs(str(tmp_path), ReadJsonl.suffixes), share=1.0)
+    assert 0 <= sample.startup_seconds < sample.cpu_seconds
+    assert sample.busy > 0
+    assert sum(sum(row.core_seconds) for row in sample.rows) > 0
+
+
+@pytest.mark.parametrize(
+    ("own", "cpu", "wall", "workers", "fixed"),
+    [(1.0, 10.0, 8.0, 1, 1.0), (1.0, 10.0, 8.0, 4, 1.0), (-1.0, 10.0, 8.0, 1, 0.0), (5.0, 4.0, 3.0, 1, 1.0),
+     (2.0, 4.0, 3.0, 2, 0.5), (5.0, 4.0, 6.0, 1, 0.0), (0.0, 0.0, 1.0, 1, 0.0)],
+)  # fmt: skip
+def test_what_starting_a_worker_costs(own: float, cpu: float, wall: float, workers: int, fixed: float) -> None:
+    assert estimate._fixed(own, cpu, wall, workers) == fixed
 
 
 def test_shares_that_are_none_and_sizes_that_are_unknown() -> None:

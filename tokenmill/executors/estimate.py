@@ -111,8 +111,10 @@ def measure(
         pieces = take(source, inputs, sample_bytes(total, share), folder / "in")
         tell(f"sample: {sum(p.source_bytes for p in pieces):,} bytes in {len(pieces)} pieces")
         first = take(source, [pieces[0].shard], 64 << 10, folder / "first", pieces=1)
-        _run(pipeline, first, folder / "warm", 1)  # compiles what was never compiled on this machine: done only once
+        warm = _run(pipeline, first, folder / "warm", 1)  # compiles what was never compiled here: done only once
         start = _run(pipeline, first, folder / "start", 1)
+        if warm.overhead < start.overhead:  # all was compiled, and a neighbour has disturbed the second one
+            start = warm
         tell(f"starting a worker takes {start.overhead:.1f} CPU seconds; now the sample")
         done = _run(pipeline, pieces, folder / "out", min(workers, len(pieces)))
         return _sample(pieces, done, start)
@@ -218,9 +220,9 @@ def _sample(pieces: list[Piece], done: _Done, start: _Done) -> Sample:
             continue
         before = phase
         wall = done.stage_seconds(phase.index)
-        spent = max(0.0, own) * min(done.workers, len(pieces))
-        startup += max(0.0, own)
-        used = max(done.cpu.get(phase.index, 0.0) - spent, 0.0)
+        fixed = _fixed(own, done.cpu.get(phase.index, 0.0), wall, min(done.workers, len(pieces)))
+        startup += fixed
+        used = done.cpu.get(phase.index, 0.0) - fixed * min(done.workers, len(pieces))
         work_cpu += used
         work_wall += wall
         rows += _phase_rows(done, phase, min(1.0, used / wall) if wall else 1.0, max(0.0, used - wall))
@@ -242,6 +244,17 @@ def _sample(pieces: list[Piece], done: _Done, start: _Done) -> Sample:
         startup_seconds=startup,
         busy=work_cpu / work_wall if work_wall else 1.0,
     )
+
+
+def _fixed(own: float, cpu: float, wall: float, workers: int) -> float:
+    """CPU seconds of starting a worker. own: as measured by a start alone; cpu, wall: those of the sample's phase.
+
+    A start that took as long as start and work together was measured on a busier machine: then what lies beside the
+    stages' own clocks is the start, and the work is not taken for nothing.
+    """
+    if max(0.0, own) * workers < cpu:
+        return max(0.0, own)
+    return max(0.0, cpu - wall) / workers
 
 
 def _data(done: _Done) -> list[Phase]:

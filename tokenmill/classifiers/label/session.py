@@ -157,7 +157,10 @@ def ask_all(
     waiting = pending(tasks, ledger.entries, settings)
     if waiting:  # a finished labelling needs no endpoint
         mine = {task.key for task in tasks} & ledger.entries.keys()  # the folder may hold other labellings
-        spent = sum(settings.dollars(ledger.entries[key].tokens_in, ledger.entries[key].tokens_out) for key in mine)
+        spent = (
+            sum(ledger.entries[key].tokens_in for key in mine),
+            sum(ledger.entries[key].tokens_out for key in mine),
+        )
         asyncio.run(_Session(rubric, endpoint, settings, ledger, waiting, spent, tell).run())
 
 
@@ -171,7 +174,7 @@ class _Session:
         settings: LabelSettings,
         ledger: Ledger,
         waiting: Sequence[Task],
-        dollars: float,
+        tokens: tuple[int, int],
         tell: Callable[[Progress], None] | None,
     ) -> None:
         self._rubric, self._settings, self._ledger = rubric, settings, ledger
@@ -184,8 +187,8 @@ class _Session:
         self._in_a_row = 0
         self._spent: FatalError | None = None
         self._digest = rubric.digest()
-        self._dollars = dollars
-        """Spent on this labelling, in all sessions together."""
+        self._tokens = tokens
+        """Of prompts and of answers of this labelling, in all sessions together."""
 
     async def run(self) -> None:
         async with self._client:
@@ -209,9 +212,10 @@ class _Session:
     async def _work(self) -> None:
         for task in self._tasks:
             limit = self._settings.max_cost
-            if limit is not None and self._dollars >= limit:
+            spent = self._settings.dollars(*self._tokens)
+            if limit is not None and spent >= limit:
                 fix = "run the same command with a larger --max-cost"
-                what = f"{self._dollars:.2f} dollars are spent"
+                what = f"{spent:.2f} dollars are spent"
                 self._spent = FatalError(what, why=f"--max-cost is {limit:g}", fix=fix)
                 return  # requests under way are paid for, so they are waited for
             await self._label(task)
@@ -235,7 +239,8 @@ class _Session:
                 return
             self._in_a_row = 0
             row = {**self._row(task, prompt, attempt, reply), "sampling": sampling}
-            self._dollars += self._settings.dollars(*tokens_of(row)[:2])
+            tokens_in, tokens_out = tokens_of(row)[:2]
+            self._tokens = (self._tokens[0] + tokens_in, self._tokens[1] + tokens_out)
             try:
                 answer = self._read(reply, prompt)
             except AnswerError as error:
