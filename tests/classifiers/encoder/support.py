@@ -1,4 +1,4 @@
-"""Tiny models made on the spot: a tokenizer trained on made-up words, and random weights."""
+"""Tiny models made on the spot: a tokenizer of made-up words, and random weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ import numpy as np
 
 WORDS = [f"{first}{second}{third}" for first in "bdfkl" for second in "aeiou" for third in ("m", "nt", "rs", "stu")]
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
-VOCABULARY = 160
+_LETTERS = "abdefiklmnorstu"
+PIECES = [
+    *SPECIAL, *_LETTERS, *(f"##{letter}" for letter in _LETTERS), *"中文.,!c",
+    *(first + second for first in "bdfkl" for second in "aeiou"), "##nt", "##rs", "##st", "##stu", *WORDS[::2],
+]  # fmt: skip
+"""Letters, parts of words, and every other word whole: texts have words of one, two and three pieces."""
+VOCABULARY = len(PIECES)
 SHAPE: dict[str, Any] = {
     "hidden_size": 32,
     "num_hidden_layers": 3,
@@ -23,14 +29,14 @@ SHAPE: dict[str, Any] = {
 
 @cache
 def tokenizer() -> Any:
-    """A WordPiece tokenizer of BERT's form. Made once: its training breaks ties in any order."""
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+    """A WordPiece tokenizer of BERT's form. Its vocabulary is written down: training breaks ties in any order, and
+    models would differ from process to process."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-    made = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    ids = {piece: number for number, piece in enumerate(PIECES)}
+    made = Tokenizer(models.WordPiece(vocab=ids, unk_token="[UNK]"))
     made.normalizer = normalizers.BertNormalizer()
     made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(vocab_size=VOCABULARY, special_tokens=SPECIAL, show_progress=False)
-    made.train_from_iterator([" ".join(WORDS), "é ü 中 文 ab.c , !"], trainer)
     made.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
@@ -74,7 +80,8 @@ def model_folder(folder: Path, kind: str = "bert", *, classifier: bool = True, *
         for name, parameter in model.named_parameters():
             # ModernBERT's last layers are larger from the start: more would give the same answer to every text
             if kind != "modernbert" or (parameter.ndim > 1 and "classifier" not in name):
-                parameter.mul_(4)
+                # what layers give back is next to nothing beside what goes past them, unless it is larger by far
+                parameter.mul_(120 if kind == "modernbert" and name.endswith("Wo.weight") else 4)
     model.eval().save_pretrained(str(folder))
     tokenizer().save(str(folder / "tokenizer.json"))
     return folder

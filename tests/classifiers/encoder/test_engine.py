@@ -67,7 +67,7 @@ FAMILIES: list[tuple[str, dict[str, Any]]] = [
 def test_packed_and_padded_equal_transformers(tmp_path: Path, kind: str, changes: dict[str, Any]) -> None:
     folder = support.model_folder(tmp_path, kind, num_labels=3, **changes)
     wanted = plain(folder, [support.ids_of(text, LIMIT) for text in TEXTS])
-    assert wanted.std(axis=0).max() > 0.001  # they do differ from text to text
+    assert wanted.std(axis=0).max() > 0.005  # they do differ from text to text
     for attention in ("packed", "padded"):
         encoder = Encoder(str(folder), device="cpu", max_tokens=LIMIT, batch_tokens=128, attention=attention)
         found = encoder.score(TEXTS)["classifier"]

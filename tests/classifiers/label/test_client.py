@@ -58,9 +58,9 @@ def test_faults_that_pass_cost_tries_only() -> None:
 def test_a_server_that_stalls() -> None:
     with serving(script("stall")) as rater:
         started = time.monotonic()
-        reply = ask(endpoint(rater, timeout=0.2))
+        reply = ask(endpoint(rater, timeout=1.0))
     assert reply.faults == {"timeout": 1}
-    assert time.monotonic() - started >= 0.2
+    assert time.monotonic() - started >= 1.0
 
 
 def test_tries_end() -> None:
