@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenmill.classifiers.splits import folds_by_group, group_names, split_by_group
+from tokenmill.classifiers.splits import folds_by_group, split_by_group
 from tokenmill.core.errors import ConfigError
+from tokenmill.text.hosts import host_of
 
 ROWS = st.lists(st.tuples(st.text(max_size=3), st.integers(0, 3)), min_size=3, max_size=80).filter(
     lambda rows: len({name for name, _ in rows}) >= 3
@@ -53,7 +54,8 @@ def test_classes_are_close_and_seeds_differ() -> None:
 def test_the_annotations_of_the_crawl(shared: Path) -> None:
     with gzip.open(shared / "edu-annotations" / "annotations.jsonl.gz", "rt") as stream:
         rows = [json.loads(line) for line in stream]
-    groups = group_names([row["url"] for row in rows], [row["record_id"] for row in rows])
+    groups = [host_of(row["url"]) for row in rows]
+    assert all(groups)
     labels = [row["edu"] for row in rows]
     folds = folds_by_group(groups, labels, 5, seed=0)
     sizes = np.bincount(folds)
@@ -66,13 +68,6 @@ def test_the_annotations_of_the_crawl(shared: Path) -> None:
     counts = Counter(splits)
     assert counts["train"] == pytest.approx(0.8 * len(rows), rel=0.05)
     assert counts["test"] == pytest.approx(0.1 * len(rows), rel=0.2)
-
-
-def test_names_of_groups() -> None:
-    urls = ["https://News.BBC.co.uk:443/x", "http://bbc.co.uk/", "http://10.0.0.1/a", "not an address", "http://[bad"]
-    ids = ["1", "2", "3", "4", "5"]
-    assert group_names(urls, ids) == ["news.bbc.co.uk", "bbc.co.uk", "10.0.0.1", "id:4", "id:5"]
-    assert group_names(urls, ids, by="domain") == ["bbc.co.uk", "bbc.co.uk", "10.0.0.1", "id:4", "id:5"]
 
 
 def test_refusals() -> None:

@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Hashable, Mapping, Sequence
-from functools import cache, lru_cache
-from typing import Any, Literal
-from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -39,43 +36,6 @@ def folds_by_group(groups: Sequence[str], labels: Sequence[Hashable], folds: int
     if folds < 2:
         raise ConfigError(f"{folds} folds split nothing", fix="folds >= 2")
     return _assign(groups, labels, np.ones(folds), seed)
-
-
-def group_names(urls: Sequence[str], ids: Sequence[str], *, by: Literal["host", "domain"] = "host") -> list[str]:
-    """The group of every document: its host, or the registered domain ("bbc.co.uk" of "news.bbc.co.uk").
-
-    A document without a readable address is a group of its own, named by its id. A host that has no registered
-    domain (an IP address, an unknown suffix) stays a group by itself.
-    """
-    if by not in ("host", "domain"):
-        raise ConfigError(f"groups by {by!r}", fix="by host or domain")
-    found = []
-    for url, identifier in zip(urls, ids, strict=True):
-        host = host_of(url)
-        name = registered_domain(host) if by == "domain" and host else host
-        found.append(name or host or f"id:{identifier}")
-    return found
-
-
-def host_of(url: str) -> str:
-    """The host of an address in lower case, without port; "" where it cannot be read."""
-    try:
-        return (urlsplit(url).hostname or "").rstrip(".")
-    except ValueError:
-        return ""
-
-
-@lru_cache(1 << 14)
-def registered_domain(host: str) -> str:
-    """The domain below a public suffix; "" for IP addresses and unknown suffixes. From the list in the package."""
-    return str(_extractor().extract_str(host).top_domain_under_public_suffix)
-
-
-@cache
-def _extractor() -> Any:
-    import tldextract
-
-    return tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)
 
 
 def _assign(groups: Sequence[str], labels: Sequence[Hashable], shares: Floats, seed: int) -> Ints:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import cache, cached_property, lru_cache
-from typing import Any
+from functools import cached_property
 from urllib.parse import urlsplit
 
 from tokenmill.core.doc import Doc
@@ -17,6 +16,7 @@ from tokenmill.filters.blocklist import (
     load_lists,
     without_scheme,
 )
+from tokenmill.text.hosts import registered_domain
 
 _NOT_ALPHANUMERIC = re.compile(r"[^a-z0-9]+")
 
@@ -43,7 +43,7 @@ class UrlFilter(Filter):
 
     def setup(self) -> None:
         _ = self._lists, self._extra_domains, self._extra_urls
-        _registered_domain("example.org")
+        registered_domain("example.org")
 
     def digests(self) -> Mapping[str, str]:
         return {"lists": lists_digest(self.lists)}
@@ -53,7 +53,7 @@ class UrlFilter(Filter):
         host = _host(url)
         if not host:
             return "bad_url"
-        registered = _registered_domain(host)
+        registered = registered_domain(host)
         if registered and self._listed_domain(registered):
             return "domain"
         if host != registered and self._listed_domain(host):
@@ -104,18 +104,3 @@ def _host(url: str) -> str:
 
 
 _NEVER_IN_HOST = frozenset(" \t\r\n\"'<>\\^`{|}%")
-
-
-@cache
-def _extractor() -> Any:
-    import tldextract
-
-    # The list of public suffixes that is part of the package: no network, no cache folder.
-    return tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)
-
-
-@lru_cache(1 << 14)
-def _registered_domain(host: str) -> str:
-    """Domain under a public suffix ("bbc.co.uk" of "news.bbc.co.uk"); "" for IP addresses and unknown suffixes."""
-    domain: str = _extractor().extract_str(host).top_domain_under_public_suffix
-    return domain

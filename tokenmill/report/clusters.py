@@ -11,7 +11,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +24,7 @@ from tokenmill.io.filesystem import open_binary
 from tokenmill.io.runfolder import RunFolder
 from tokenmill.report.documents import Documents
 from tokenmill.report.funnel import fold
+from tokenmill.text.hosts import host_of
 
 HOSTS_OF = 200
 """Members of a large cluster whose hosts are looked up."""
@@ -266,11 +266,3 @@ class Clusters:
             del brief.hosts[""]
             brief.url = known.get(brief.representative_id, {}).get("url", "")
         return list(found.values())
-
-
-def host_of(url: str) -> str:
-    """The host of an address; "" where it has none."""
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
-        return ""

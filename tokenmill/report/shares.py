@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tokenmill.report.clusters import host_of
+from tokenmill.text.hosts import host_of, registered_domain
 
 MOST_VALUES = 1_000_000
 """Distinct values of a column that are counted one by one."""
@@ -128,16 +127,6 @@ def domains(urls: pa.Array) -> pa.Array:
     return pa.array([domain_of(host_of(url)) if url else None for url in urls.to_pylist()], pa.string())
 
 
-@lru_cache(1 << 16)
 def domain_of(host: str) -> str | None:
     """The domain under a public suffix; the host itself where there is none (an IP address), null for ""."""
-    domain: str = _extractor().extract_str(host).top_domain_under_public_suffix if host else ""
-    return domain or host or None
-
-
-@cache
-def _extractor() -> Any:
-    import tldextract
-
-    # the list of public suffixes in the package: no network, no cache folder
-    return tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)
+    return registered_domain(host) or host or None

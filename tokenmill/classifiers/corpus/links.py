@@ -12,11 +12,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 from tokenmill.classifiers.corpus.hashes import HashSet, hash64
 from tokenmill.classifiers.corpus.rows import JSON, TEXTS, Row, read_rows, texts_at, valid_text
-from tokenmill.classifiers.splits import registered_domain
 from tokenmill.core.errors import ConfigError, ShardError
 from tokenmill.core.stage import InputShard
 from tokenmill.io.filesystem import list_inputs, open_input
@@ -24,6 +23,7 @@ from tokenmill.io.jsonl import open_inflated
 from tokenmill.io.members import Loss
 from tokenmill.io.records import iter_records
 from tokenmill.io.warc import HTML, ReadWarc
+from tokenmill.text.hosts import host_of, registered_domain
 from tokenmill.text.urls import canonical
 
 Level = Literal["url", "host", "domain"]
@@ -90,10 +90,7 @@ def address_key(url: str, level: Level) -> str:
         return ""
     if level == "url":
         return valid_text(form)
-    try:
-        host = urlsplit(form).hostname or ""
-    except ValueError:
-        return ""
+    host = host_of(form)
     return (registered_domain(host) or host) if level == "domain" else host
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tokenmill.classifiers.corpus.hashes import text_digest
-from tokenmill.classifiers.splits import host_of
+from tokenmill.text.hosts import host_of
 
 _HOST = re.compile(r"[^\s.]+(?:\.[^\s.]+)+\Z")
 
