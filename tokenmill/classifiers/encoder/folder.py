@@ -5,10 +5,8 @@ What is checked here is checked when a run is planned, before any work: every fa
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import logging
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -19,9 +17,8 @@ from typing import Any, Literal, get_args
 from tokenmill.classifiers.encoder.files import AGAIN, check_safetensors, read_json, read_object, weight_files
 from tokenmill.classifiers.encoder.heads import HEADS, WEIGHTS, EncoderName, Head, is_hub_id, native_head, read_heads
 from tokenmill.classifiers.encoder.settings import LongDocuments, Pooling
+from tokenmill.classifiers.hub import from_hub
 from tokenmill.core.errors import ConfigError
-
-_log = logging.getLogger(__name__)
 
 SUPPORTED = ("bert", "camembert", "distilbert", "electra", "modernbert", "roberta", "xlm-roberta")
 """`model_type`s whose attention can be packed, each tested against transformers."""
@@ -164,7 +161,7 @@ def _encoder_of(file: Path, wanted: EncoderName) -> tuple[Path, str]:
         return beside.resolve(), ""
     try:
         if wanted.maybe_hub:
-            return _from_hub(wanted.model, wanted.revision), wanted.model
+            return _downloaded(wanted.model, wanted.revision), wanted.model
     except ConfigError as error:
         raise ConfigError(
             error.what, where=f"encoder.model in {file}; {error.where}", why=error.why, fix=f"{error.fix}; {_KEEP}"
@@ -262,34 +259,14 @@ def _locate(model: str, revision: str) -> tuple[Path, str]:
             why="it is no folder, and no id of a hub either (owner/name)",
             fix="give the path of a folder with config.json, model.safetensors and tokenizer.json",
         )
-    return _from_hub(model, revision), model
+    return _downloaded(model, revision), model
 
 
-def _from_hub(model: str, revision: str) -> Path:
-    """The hub's copy of a model in the local cache, downloaded where it is not complete there."""
-    try:
-        from huggingface_hub import constants, snapshot_download
-    except ImportError as error:
-        raise ConfigError(
-            f"{model!r} is no folder, and hubs need a package", why=str(error), fix="pip install 'tokenmill[gpu]'"
-        ) from error
-    wanted: dict[str, Any] = {"revision": revision or None, "allow_patterns": list(PATTERNS)}
-    with contextlib.suppress(Exception):  # not there, or not all of it: then the hub is asked, and says what is wrong
-        cached = Path(snapshot_download(model, local_files_only=True, **wanted))
-        if _is_complete(cached):
-            return cached
-    if not constants.HF_HUB_OFFLINE:
-        _log.warning("downloading the model %s (revision %s) from the hub", model, revision or "main")
-    try:
-        return Path(snapshot_download(model, **wanted))
-    except Exception as error:  # its own errors, httpx's and the operating system's
-        raise ConfigError(
-            f"the model {model!r} is no folder here, and cannot be had from the hub",
-            where=f"revision {revision or 'main'}; HF_HUB_OFFLINE={os.environ.get('HF_HUB_OFFLINE', '')!r}",
-            why=f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}",
-            fix="where the hub can be reached: `hf download ID --local-dir FOLDER`, then give the path of FOLDER; "
-            "a complete copy in the cache is used with HF_HUB_OFFLINE=1",
-        ) from error
+def _downloaded(model: str, revision: str) -> Path:
+    """The hub's copy of a model folder."""
+    return from_hub(
+        model, "snapshot_download", model, revision=revision, complete=_is_complete, allow_patterns=PATTERNS
+    )
 
 
 def _is_complete(path: Path) -> bool:

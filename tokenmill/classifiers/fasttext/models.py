@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import logging
 import os
 from functools import lru_cache
 from pathlib import Path
 
+from tokenmill.classifiers.hub import from_hub
 from tokenmill.core.errors import ConfigError, did_you_mean
 from tokenmill.io.cache import cache_folder
 from tokenmill.text.linear import LinearModel, read_linear
@@ -16,7 +16,6 @@ from tokenmill.text.linear_folder import FORMAT, SETTINGS, linear_digest, save_l
 
 KEPT_FROM = 32 << 20
 """Files from this size on are collapsed once and kept: a model of 2.4 GB takes half a minute, and shrinks to 40 MB."""
-_log = logging.getLogger(__name__)
 
 Stamp = tuple[str, int, int]
 """Real path, size and time of change of a file: what tells it from what it was before."""
@@ -54,30 +53,12 @@ def check_label(model: str, label: str) -> int:
 
 @lru_cache(64)
 def located(model: str) -> str:
-    """The path of a model: itself, or the local copy of a hub's file, `owner/name/path/file.bin` or `...@revision`.
-
-    A file that is in the hub's cache already is taken as it is; else it is downloaded, and a warning says so.
-    """
+    """The path of a model: itself, or the local copy of a hub's file, `owner/name/path/file.bin` or `...@revision`."""
     name, _, revision = model.partition("@")
     parts = name.split("/")
     if Path(model).exists() or len(parts) < 3 or not parts[-1].endswith((".bin", ".ftz")) or not all(parts):
         return model
-    repository, file = "/".join(parts[:2]), "/".join(parts[2:])
-    try:
-        from huggingface_hub import hf_hub_download
-
-        with contextlib.suppress(Exception):  # it is not in the cache
-            return str(hf_hub_download(repository, file, revision=revision or None, local_files_only=True))
-        _log.warning("downloading the model %s from the hub", model)
-        return str(hf_hub_download(repository, file, revision=revision or None))
-    except Exception as error:  # no package, its own errors, httpx's and the operating system's
-        said = str(error).strip().splitlines()
-        raise ConfigError(
-            f"the model {model!r} is no file here, and cannot be had from the hub",
-            why=f"{type(error).__name__}: {said[0] if said else ''}",
-            fix="give the path of a fastText model, such as one of tokenmill train-classifier; "
-            f"or, where the hub can be reached: pip install huggingface_hub, hf download {repository}",
-        ) from error
+    return str(from_hub(model, "hf_hub_download", "/".join(parts[:2]), "/".join(parts[2:]), revision=revision))
 
 
 @lru_cache(8)
