@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -119,7 +119,7 @@ def valid_text(text: str) -> str:
 def read_rows(
     shard: InputShard, needed: Sequence[str], more: Sequence[str] = (), only: Sequence[int] | None = None
 ) -> Iterator[dict[str, Any] | None]:
-    """The rows of a Parquet or JSON Lines file; None for a line that is no object.
+    """The rows of a Parquet or JSON Lines file; None for a line that is no object. Empty lines are no rows.
 
     needed: columns that must be there; more: others that are read where they are there. Of `a.b` the column is `a`,
     unless one has that name. only: numbers of rows from 0, rising: these alone, as far as the file has them; the other
@@ -203,7 +203,7 @@ def _jsonl(shard: InputShard, needed: Sequence[str], only: Sequence[int] | None)
     """Rows; the first object of a file tells whether the columns are there."""
     checked = False
     with open_inflated(shard) as stream:
-        for line in _chosen(stream, only):
+        for line in _chosen((line for line in stream if line.strip()), only):
             try:
                 value = json.loads(line)
             except (ValueError, RecursionError):
@@ -214,13 +214,13 @@ def _jsonl(shard: InputShard, needed: Sequence[str], only: Sequence[int] | None)
             yield value if isinstance(value, dict) else None
 
 
-def _chosen(stream: BinaryIO, only: Sequence[int] | None) -> Iterator[bytes]:
+def _chosen(lines: Iterator[bytes], only: Sequence[int] | None) -> Iterator[bytes]:
     if only is None:
-        yield from stream
+        yield from lines
         return
     numbers = iter(only)
     wanted = next(numbers, None)
-    for number, line in enumerate(stream):
+    for number, line in enumerate(lines):
         if wanted is None:
             return
         if number == wanted:

@@ -10,17 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
+from tokenmill.classifiers.corpus.rows import read_rows
 from tokenmill.classifiers.evaluate import Floats, Ints
 from tokenmill.classifiers.train.groups import group_of, host_group, join_equal_texts
 from tokenmill.classifiers.train.labels import classes_of
 from tokenmill.classifiers.train.settings import TrainSettings
-from tokenmill.core.errors import ConfigError, ShardError, did_you_mean
+from tokenmill.core.errors import ConfigError, did_you_mean
 from tokenmill.core.stage import InputShard
-from tokenmill.io.filesystem import list_inputs, open_input
-from tokenmill.io.jsonl import ReadJsonl, open_inflated
+from tokenmill.io.filesystem import list_inputs
+from tokenmill.io.jsonl import ReadJsonl
 
 SUFFIXES = (".parquet", *ReadJsonl.suffixes)
 _IDS = ("id", "record_id", "doc_id")
@@ -150,20 +149,21 @@ def _ungrouped(rows: Sequence[_Row], settings: TrainSettings, where: str, say: C
 
 
 def _rows(location: str, settings: TrainSettings, say: Callable[[str], None]) -> Iterator[Mapping[str, Any] | None]:
-    """The columns that are needed, row by row; None for a line that is no object."""
+    """Row by row; None for a line that is no object. A row may lack any key, but each must be somewhere in its file."""
     needed = {settings.text, settings.label, *settings.compare}
     needed |= {name for name in (settings.group, settings.split) if name}
     for shard in _files(location, say):
-        read = _of_parquet if shard.name.endswith(".parquet") or shard.path.endswith(".parquet") else _of_lines
-        try:
-            yield from read(shard, needed)
-        except (pa.ArrowException, OSError, EOFError, ValueError, RecursionError, ShardError) as error:
+        seen: set[str] = set()
+        for row in read_rows(shard, (), (*needed, *_IDS, "url")):
+            seen.update(row or ())
+            yield row
+        for name in sorted(needed - seen) if seen else ():
             raise ConfigError(
-                "the labelled documents cannot be read",
+                f"there is no column {name!r}",
                 where=shard.path,
-                why=f"{type(error).__name__}: {error}",
-                fix="give Parquet, or JSON Lines (also .gz)",
-            ) from error
+                why=did_you_mean(name, sorted(seen)),
+                fix="name a column that is there",
+            )
 
 
 def _files(location: str, say: Callable[[str], None]) -> list[InputShard]:
@@ -183,44 +183,6 @@ def _files(location: str, say: Callable[[str], None]) -> list[InputShard]:
         more = f" and {len(ignored) - _SHOWN} more" if len(ignored) > _SHOWN else ""
         say(f"not read in {location}: {', '.join(ignored[:_SHOWN])}{more}")
     return found
-
-
-def _of_parquet(shard: InputShard, needed: set[str]) -> Iterator[Mapping[str, Any]]:
-    with open_input(shard) as stream:
-        file = pq.ParquetFile(stream)
-        names = file.schema_arrow.names
-        _check_columns(needed, names, shard.path)
-        wanted = [name for name in names if name in needed or name in (*_IDS, "url")]
-        for batch in file.iter_batches(columns=wanted):
-            yield from batch.to_pylist()
-
-
-def _of_lines(shard: InputShard, needed: set[str]) -> Iterator[Mapping[str, Any] | None]:
-    """A line may lack any key, but each must be somewhere in the file."""
-    seen: set[str] = set()
-    wanted = {*needed, *_IDS, "url"}
-    with open_inflated(shard) as stream:
-        for line in stream:
-            if not line.strip():
-                continue
-            row = json.loads(line)
-            if not isinstance(row, dict):
-                yield None
-                continue
-            seen.update(row)
-            yield {name: row[name] for name in wanted & row.keys()}
-    if seen:
-        _check_columns(needed, sorted(seen), shard.path)
-
-
-def _check_columns(needed: set[str], names: Sequence[str], where: str) -> None:
-    for name in sorted(needed - set(names)):
-        raise ConfigError(
-            f"there is no column {name!r}",
-            where=where,
-            why=did_you_mean(name, list(names)),
-            fix="name a column that is there",
-        )
 
 
 def _identity(row: Mapping[str, Any], text: str) -> str:
