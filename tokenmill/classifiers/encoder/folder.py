@@ -17,8 +17,8 @@ from typing import Any, Literal, get_args
 from tokenmill.classifiers.encoder.files import AGAIN, check_safetensors, read_json, read_object, weight_files
 from tokenmill.classifiers.encoder.heads import HEADS, WEIGHTS, EncoderName, Head, is_hub_id, native_head, read_heads
 from tokenmill.classifiers.encoder.settings import LongDocuments, Pooling
-from tokenmill.classifiers.hub import from_hub
 from tokenmill.core.errors import ConfigError
+from tokenmill.io.hub import from_hub
 
 SUPPORTED = ("bert", "camembert", "distilbert", "electra", "modernbert", "roberta", "xlm-roberta")
 """`model_type`s whose attention can be packed, each tested against transformers."""

@@ -8,9 +8,9 @@ import os
 from functools import lru_cache
 from pathlib import Path
 
-from tokenmill.classifiers.hub import from_hub
 from tokenmill.core.errors import ConfigError, did_you_mean
 from tokenmill.io.cache import cache_folder
+from tokenmill.io.hub import from_hub
 from tokenmill.text.linear import LinearModel, read_linear
 from tokenmill.text.linear_folder import FORMAT, SETTINGS, linear_digest, save_linear
 

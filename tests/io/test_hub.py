@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tokenmill.classifiers.hub import from_hub
 from tokenmill.core.errors import ConfigError
+from tokenmill.io.hub import from_hub
 
 huggingface_hub = pytest.importorskip("huggingface_hub")
 

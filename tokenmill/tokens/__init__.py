@@ -1,0 +1,1 @@
+"""From documents to training batches: encoding, token shards, mixtures, decontamination, packing, loading."""
