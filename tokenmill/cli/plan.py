@@ -9,7 +9,7 @@ from tokenmill.cli.recipes import load_recipe
 from tokenmill.cli.stages import kind_of
 from tokenmill.core.phases import Phase
 from tokenmill.core.plan import make_plan
-from tokenmill.core.stage import Barrier, Source, Stage
+from tokenmill.core.stage import Source, Stage, Stepped
 from tokenmill.io.filesystem import list_inputs
 from tokenmill.io.stores import shown
 from tokenmill.report.html import human_bytes
@@ -44,7 +44,7 @@ def show_plan(recipe: str, location: str | None, settings: tuple[str, ...]) -> N
             table.add_row(str(phase.index + 1), *_row(phase, label, stage))
     console.print(table)
     for label, stage in zip(plan.pipeline.labels, plan.pipeline.stages, strict=True):
-        for line in stage.describe() if isinstance(stage, Barrier) else ():
+        for line in stage.describe() if isinstance(stage, Stepped) else ():
             console.print(f"{label}: {safe(line)}", highlight=False)
     console.print(f"published columns: {', '.join(plan.schema.names)}", highlight=False)
     for label, digests in plan.digests.items():

@@ -16,11 +16,15 @@ DETAIL = "detail."
 
 @dataclass(frozen=True)
 class ShardData:
-    """The documents of one shard, as the phase before the barrier left them: a Parquet file of `rows` rows."""
+    """The documents of one shard, as the phase before the steps left them: a Parquet file of `rows` rows."""
 
     slug: str
     path: str
     rows: int
+    beside: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """Further files that a sink has written, by kind."""
+    facts: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """What the writer of a sink tells of the shard."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,8 @@ class TaskFiles:
     name: str
     paths: Mapping[str, str]
     facts: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Kind -> path below the run's folder, bytes and sha256."""
 
 
 class Work(Protocol):
@@ -42,6 +48,11 @@ class Work(Protocol):
 
     def outputs(self, step: str) -> Sequence[TaskFiles]:
         """What the tasks of an earlier step have left, in the order of its tasks."""
+        ...
+
+    @property
+    def input(self) -> str:
+        """Absolute location of the input of the run."""
         ...
 
 

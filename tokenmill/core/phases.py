@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from tokenmill.core.measuring import StageRules
 from tokenmill.core.schema import DOC_ID, INTERNAL
-from tokenmill.core.stage import Annotate, Barrier, Filter, Resources, Sink, Source, Stage
+from tokenmill.core.stage import Annotate, Barrier, Filter, Resources, Sink, Source, Stage, Stepped
 
 _PASSING = INTERNAL.keys() - {DOC_ID}
 """Columns that are never published (the page as archived, as decoded, ...): 91 % of what the first phase of `fineweb`
@@ -19,12 +19,12 @@ would keep. They are handed on only to stages that read them."""
 
 @dataclass(frozen=True)
 class Phase:
-    """A run of fused stages between cuts, or a step of a barrier. `labels[i]` names `stages[i]`.
+    """A run of fused stages between cuts, or a step of a barrier or sink. `labels[i]` names `stages[i]`.
 
     `fingerprint` covers everything from the source to the last stage of the phase; `columns` are those that
-    exist after it. The first phase has the source as its first stage, the last phase the sink as its last. A
-    barrier stands at the end of one phase, which prepares it, and at the beginning of the next, which applies it;
-    between the two are its steps, which are phases of their own.
+    exist after it. The first phase has the source as its first stage, the last phase of documents the sink as its
+    last, and the steps of a sink come behind it. A barrier stands at the end of one phase, which prepares it, and at
+    the beginning of the next, which applies it; between the two are its steps, which are phases of their own.
     """
 
     index: int
@@ -40,7 +40,7 @@ class Phase:
     reread: bool = False
     """The phase before only read and filtered, and kept no documents: they are read from the source again."""
     step: str = ""
-    """The step of the barrier `stages[0]`; "" for a phase of documents."""
+    """The step of the barrier or sink `stages[0]`; "" for a phase of documents."""
 
     @property
     def directory(self) -> str:
@@ -136,16 +136,19 @@ def cut(
         )
         if barrier is not None:
             phases += _steps(barrier, labels[-1], fingerprints[stop - 1], len(phases), held)
+    label, sink = pairs[-1]
+    if isinstance(sink, Sink):
+        phases += _steps(sink, label, fingerprints[-1], len(phases), columns[-1])
     return tuple(phases)
 
 
 def _steps(
-    barrier: Barrier, label: str, fingerprint: str, first: int, columns: Mapping[str, pa.DataType]
+    stage: Stepped, label: str, fingerprint: str, first: int, columns: Mapping[str, pa.DataType]
 ) -> list[Phase]:
     phases = []
-    for number, step in enumerate(barrier.steps):
+    for number, step in enumerate(stage.steps):
         own = hashlib.sha256(f"{fingerprint} {step}".encode()).hexdigest()
-        phase = Phase(first + number, (label,), (barrier,), own, columns, step=step)
+        phase = Phase(first + number, (label,), (stage,), own, columns, step=step)
         phases.append(phase)
     return phases
 
@@ -178,5 +181,5 @@ def _pieces(pairs: Sequence[tuple[str, Stage]], whole: Collection[str]) -> list[
 
 
 def data_phases(phases: Sequence[Phase]) -> list[Phase]:
-    """The phases of documents, without the steps of barriers."""
+    """The phases of documents, without steps."""
     return [phase for phase in phases if not phase.step]

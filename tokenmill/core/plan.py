@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from tokenmill.core.errors import ConfigError, did_you_mean
 from tokenmill.core.measuring import StageRules, measured_columns, with_measurements
-from tokenmill.core.phases import Phase, cut
+from tokenmill.core.phases import Phase, cut, data_phases
 from tokenmill.core.pipeline import Pipeline, code_digest
 from tokenmill.core.schema import DOC_ID, FINEWEB, INTERNAL, PROVENANCE, published_schema
 from tokenmill.core.signals import is_signal, known_signals
@@ -69,9 +69,20 @@ class Plan:
 
     @property
     def sink(self) -> Sink:
-        sink = self.phases[-1].stages[-1]
+        sink = data_phases(self.phases)[-1].stages[-1]
         assert isinstance(sink, Sink)
         return sink
+
+    @property
+    def last(self) -> Phase:
+        """The last phase of documents, which publishes them."""
+        return data_phases(self.phases)[-1]
+
+    @property
+    def handed(self) -> pa.Schema:
+        """What the sink gets: what is published, and internal columns that it asks for."""
+        extra = [pa.field(name, INTERNAL[name]) for name in self.sink.takes if name not in self.schema.names]
+        return pa.schema([*self.schema, *extra])
 
 
 def make_plan(pipeline: Pipeline, inputs: Sequence[InputShard], annotation: Annotation | None = None) -> Plan:
@@ -91,7 +102,15 @@ def make_plan(pipeline: Pipeline, inputs: Sequence[InputShard], annotation: Anno
     )
     _check_unique(inputs)
     public = _public(pipeline, columns[-1]) if annotation is None else dict(columns[-1])
-    schema = published_schema(public)
+    sink = pipeline.stages[-1]
+    assert isinstance(sink, Sink)
+    schema = pa.schema([field for field in published_schema(public) if field.name not in sink.leaves])
+    if annotation is not None and sink.steps:
+        raise ConfigError(
+            f"{pipeline.labels[-1]} works in filter mode only",
+            why="annotate mode drops nothing, so shards would hold what filters would drop",
+            fix="write Parquet in annotate mode, and make the shards of what `tokenmill refilter` leaves",
+        )
     if annotation is not None:
         schema = schema.append(pa.field(DOC_ID, INTERNAL[DOC_ID]))  # dropped documents are listed by it
     # ids of documents follow the names, not the listing
@@ -147,6 +166,11 @@ def with_providers(pipeline: Pipeline, *, everything: bool = False) -> tuple[Pip
     stages: list[Stage] = []
     ours: list[bool] = []
     for stage, put_in in zip(measured, inserted, strict=True):
+        for needed in stage.needs():
+            if not _stands(needed, stages, stage):
+                stages.append(needed)
+                ours.append(True)
+                available.update(needed.columns_added())
         for column in _columns_read(stage):
             for provider in _providers(column, available):
                 stages.append(provider)
@@ -157,6 +181,21 @@ def with_providers(pipeline: Pipeline, *, everything: bool = False) -> tuple[Pip
         available.update(stage.columns_added())
     resolved = Pipeline(pipeline.name, stages)
     return resolved, tuple(label for label, put_in in zip(resolved.labels, ours, strict=True) if put_in)
+
+
+def _stands(needed: Stage, before: Sequence[Stage], stage: Stage) -> bool:
+    """Whether a stage that is needed is there already. ConfigError where one of other settings is."""
+    for other in before:
+        if type(other) is type(needed) and other.config() != needed.config():
+            differ = [key for key, value in needed.config().items() if other.config()[key] != value]
+            raise ConfigError(
+                f"{type(other).name} and {type(stage).name} differ in {', '.join(differ)}",
+                why=f"{[other.config()[key] for key in differ]} there, {[needed.config()[key] for key in differ]} here",
+                fix=f"leave {type(other).name} out: the plan puts it in as {type(stage).name} needs it",
+            )
+        if type(other) is type(needed):
+            return True
+    return False
 
 
 def _columns_read(stage: Stage) -> list[str]:

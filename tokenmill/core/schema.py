@@ -48,12 +48,14 @@ INTERNAL: dict[str, pa.DataType] = {
     "http_headers": pa.string(),
     "truncated": pa.string(),
     "html": pa.string(),
+    "tokens": pa.binary(),
 }
 """Columns that live between stages only.
 
 `doc_id` is `<file_path>#<offset>`: derived from the source file, never from a row position.
 `payload` is the HTTP body as archived, `http_headers` its header block (one `Name: value` a line),
-`truncated` the value of WARC-Truncated or "", `html` the decoded page.
+`truncated` the value of WARC-Truncated or "", `html` the decoded page, `tokens` the ids of the text, 16 or 32 bits
+each, little endian.
 """
 
 

@@ -84,7 +84,7 @@ class Stage(ABC):  # noqa: B024 - its kinds have them
         dataclass(frozen=True, kw_only=True)(cls)
         if "name" not in cls.__dict__ or not cls.name:
             cls.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
-        if Stage in cls.__bases__:
+        if cls.__module__ == __name__:  # the kinds
             return
         known = _REGISTRY.get(cls.name)
         if known is not None and (known.__qualname__, known.__module__) != (cls.__qualname__, cls.__module__):
@@ -105,6 +105,13 @@ class Stage(ABC):  # noqa: B024 - its kinds have them
         The plan asks every class that is `on_demand`.
         """
         return None
+
+    def needs(self) -> tuple[Stage, ...]:
+        """Stages that the plan puts before this one, unless the same ones stand there already.
+
+        For what must agree in its settings, such as a sink of tokens and the stage that encodes the text.
+        """
+        return ()
 
     def measures(self) -> Mapping[str, str]:
         """Signal -> column, for a stage that measures the text as it is where the stage stands."""
@@ -242,11 +249,38 @@ class Filter(Stage):
         return tuple(rule for rule in self.rules() if rule.active)
 
 
-class Barrier(Stage):
-    """Work over all shards at once (deduplication, global shuffle), ending in a table with a row per document.
+class Stepped(Stage):
+    """A stage with work over all shards: `steps`, each a number of independent tasks that read and write files."""
 
-    A barrier ends a phase. `prepare` adds columns to each batch at the end of that phase. Then come `steps`, each
-    a number of independent tasks that read files and write files. The tasks of the last step write a Parquet file
+    steps: ClassVar[tuple[str, ...]] = ()
+    """Names of the steps, in order."""
+    place: ClassVar[str] = "dedup/{label}"
+    """Folder of the run in which its files are published."""
+    published: ClassVar[Mapping[str, str]] = {}
+    """Kind of file -> sub-folder of `place` where it is published; other kinds stay with the run's phases."""
+
+    def size(self, work: Work) -> int:
+        """Documents that the steps work on: with few, they need no workers."""
+        return sum(shard.rows for shard in work.shards)
+
+    def tasks(self, step: str, work: Work) -> Sequence[str]:
+        """Names of the tasks of a step, which are file names. They depend on the data alone, not on the workers."""
+        raise NotImplementedError(f"{type(self).__name__} has steps, and no tasks()")
+
+    def run_task(self, step: str, number: int, work: Work, out: TaskOutput) -> Mapping[str, Any]:
+        """Do the task of that number; the facts (JSON values) that later steps and reports want of it. Idempotent."""
+        raise NotImplementedError(f"{type(self).__name__} has steps, and no run_task()")
+
+    def describe(self) -> Sequence[str]:
+        """Lines for `tokenmill plan`: what the settings mean."""
+        return ()
+
+
+class Barrier(Stepped):
+    """Work over all shards at once (deduplication), ending in a table with a row per document.
+
+    A barrier ends a phase. `prepare` adds columns to each batch at the end of that phase. Then come its steps. The
+    tasks of the last step write a Parquet file
     of kind "table" each and return its facts `shards` and `rows`: which shards it holds, in order, and how many
     rows of each; these rows are the documents of the shard in order, with a column `doc_id`. In the next phase
     every batch is joined with its rows of the table, and `apply` says what becomes of it. `setup` is called where
@@ -257,10 +291,7 @@ class Barrier(Stage):
     """Whether the text stays as it is, so that what was measured on it before still holds."""
     drops: ClassVar[bool] = True
     """Whether it may drop documents."""
-    steps: ClassVar[tuple[str, ...]] = ()
-    """Names of the steps, in order."""
     published: ClassVar[Mapping[str, str]] = {"table": ""}
-    """Kind of file -> sub-folder of `dedup/<label>/` where it is published; other kinds stay with the run's phases."""
     table: ClassVar[Mapping[str, pa.DataType]] = {}
     """Columns of the table that `apply` reads, as `table.<name>`."""
 
@@ -281,10 +312,6 @@ class Barrier(Stage):
     def prepare(self, batch: pa.RecordBatch) -> Mapping[str, pa.Array]:
         """What the steps must know of each document. The engine sets it to null where a document takes no part."""
 
-    def size(self, work: Work) -> int:
-        """Documents that the steps work on: with few, they need no workers."""
-        return sum(shard.rows for shard in work.shards)
-
     @abstractmethod
     def tasks(self, step: str, work: Work) -> Sequence[str]:
         """Names of the tasks of a step, which are file names. They depend on the data alone, not on the workers."""
@@ -301,10 +328,6 @@ class Barrier(Stage):
     def apply(self, batch: pa.RecordBatch) -> Mapping[str, pa.Array]:
         """New values of columns in `adds` and of the text; under `VERDICT` and `DETAIL` the documents to drop."""
 
-    def describe(self) -> Sequence[str]:
-        """Lines for `tokenmill plan`: what the settings mean."""
-        return ()
-
 
 class ShardWriter(Protocol):
     """An open output shard."""
@@ -314,14 +337,28 @@ class ShardWriter(Protocol):
     def close(self) -> None: ...
 
 
-class Sink(Stage):
-    """Writes batches into one file per shard."""
+class Sink(Stepped):
+    """Writes batches into one file per shard, `data`.
+
+    It may write further files per shard, and have steps over the files of all shards when these are committed: so
+    documents of many shards come together in a new order.
+    """
 
     extension: ClassVar[str] = ""
+    takes: ClassVar[tuple[str, ...]] = ()
+    """Internal columns that it gets besides the published ones."""
+    leaves: ClassVar[tuple[str, ...]] = ()
+    """Published columns that its files do not have."""
+    beside: ClassVar[Mapping[str, str]] = {}
+    """Kind -> ending of the further files of each shard. They stay with the run's phases, for the steps."""
 
     @abstractmethod
     def open(self, path: str, schema: pa.Schema) -> ShardWriter:
         """A writer for a local file; the runner verifies and publishes what it wrote."""
+
+    def open_all(self, paths: Mapping[str, str], schema: pa.Schema) -> ShardWriter:
+        """A writer for the local files "data" and `beside`, by kind. A method `facts` of it is for the steps."""
+        return self.open(paths["data"], schema)
 
     @abstractmethod
     def verify(self, path: str, rows: int) -> None:

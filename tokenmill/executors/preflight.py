@@ -59,7 +59,7 @@ def _ratio(spec: RunSpec, phase: Phase) -> float:
     archives = "payload" in plan.source.columns_added()
     if not archives:
         return DOCUMENTS_RATIO
-    if phase is plan.phases[-1]:
+    if phase is plan.last:
         return PUBLISHED_RATIO if plan.annotation is None else ANNOTATED_RATIO
     if "payload" in phase.columns:
         if "text" not in phase.columns:

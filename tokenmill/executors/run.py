@@ -13,7 +13,7 @@ from typing import Any
 from tokenmill.core.accounting import StageCount
 from tokenmill.core.errors import ConfigError, FatalError, TokenmillError
 from tokenmill.core.phases import Phase
-from tokenmill.core.stage import Barrier
+from tokenmill.core.stage import Stepped
 from tokenmill.executors.base import Executor, Job, Jobs, Notice, PhaseEnd, PhaseEvent, PhaseStart, ShardResult
 from tokenmill.executors.host import Limits
 from tokenmill.executors.local import InlineExecutor
@@ -246,9 +246,9 @@ def _expected(spec: RunSpec, phase: Phase, names: Sequence[str]) -> list[dict[st
 
 
 def _crew(folder: RunFolder, spec: RunSpec, phase: Phase, executor: Executor) -> Executor:
-    """The executor, except for small steps of barriers: starting workers would take longer than the work."""
-    barrier = phase.stages[0]
-    if phase.step and isinstance(barrier, Barrier) and barrier.size(StepWork(folder, spec, phase)) <= SMALL_ROWS:
+    """The executor, except for small steps: starting workers would take longer than the work."""
+    stage = phase.stages[0]
+    if phase.step and isinstance(stage, Stepped) and stage.size(StepWork(folder, spec, phase)) <= SMALL_ROWS:
         return InlineExecutor(spec)
     return executor
 

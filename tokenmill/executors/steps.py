@@ -1,4 +1,4 @@
-"""One task of a barrier's step: from files to files, with the same commit as a shard."""
+"""One task of a step of a barrier or sink: from files to files, with the same commit as a shard."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from tokenmill import __version__
 from tokenmill.core.barrier import ShardData, TaskFiles
 from tokenmill.core.errors import ShardError, TokenmillError
 from tokenmill.core.phases import Phase, data_phases
-from tokenmill.core.stage import Barrier
+from tokenmill.core.stage import Stepped
 from tokenmill.executors.runspec import RunSpec
+from tokenmill.io.filesystem import absolute_location
 from tokenmill.io.runfolder import Attempt, RunFolder, file_digest, flush_to_disk
 
 TASKS_JSON = "tasks.json"
@@ -36,8 +37,13 @@ class StepWork:
         found = []
         for slug, entry in zip(self._spec.slugs, sealed["outputs"], strict=True):
             data = entry["files"]["data"]
-            found.append(ShardData(slug, self._folder.path(data["path"]), data["rows"]))
+            beside = {kind: self._folder.path(file["path"]) for kind, file in entry["files"].items() if kind != "data"}
+            found.append(ShardData(slug, self._folder.path(data["path"]), data["rows"], beside, entry["facts"]))
         return found
+
+    @property
+    def input(self) -> str:
+        return absolute_location(self._spec.input_location)
 
     def outputs(self, step: str) -> Sequence[TaskFiles]:
         if step not in self._seen:
@@ -54,9 +60,9 @@ class StepWork:
 
     def tasks(self) -> list[str]:
         """Names of the tasks of this step."""
-        barrier = self._phase.stages[0]
-        assert isinstance(barrier, Barrier)
-        names = list(barrier.tasks(self._phase.step, self))
+        stage = self._phase.stages[0]
+        assert isinstance(stage, Stepped)
+        names = list(stage.tasks(self._phase.step, self))
         if len(set(names)) != len(names):
             raise TokenmillError(f"two tasks of {self._phase.directory} have one name", why=", ".join(names[:10]))
         return names
@@ -69,6 +75,7 @@ def outputs_of(folder: RunFolder, sealed: Mapping[str, Any]) -> list[TaskFiles]:
             entry["name"],
             {kind: folder.path(file["path"]) for kind, file in entry["files"].items()},
             entry["facts"],
+            entry["files"],
         )
         for entry in sealed["outputs"]
     ]
@@ -89,11 +96,11 @@ class _Output:
 
 def run_task(work: StepWork, phase: Phase, number: int, attempt: Attempt, alive: Callable[[], None]) -> dict[str, Any]:
     """Do a task; returns its manifest, not yet committed."""
-    barrier = phase.stages[0]
-    assert isinstance(barrier, Barrier)
+    stage = phase.stages[0]
+    assert isinstance(stage, Stepped)
     out = _Output(attempt, alive)
     try:
-        facts = dict(barrier.run_task(phase.step, number, work, out))
+        facts = dict(stage.run_task(phase.step, number, work, out))
     except FileNotFoundError as error:
         raise ShardError(
             f"{error.filename} is gone", why="an earlier step or an index needs it", fix="run what has made it again"
@@ -110,7 +117,7 @@ def run_task(work: StepWork, phase: Phase, number: int, attempt: Attempt, alive:
         flush_to_disk(local)
         with open(local, "rb") as stream:
             size = stream.seek(0, 2)
-        place = _place(barrier, phase, kind)
+        place = _place(stage, phase, kind)
         files.append(
             {
                 "kind": kind,
@@ -131,7 +138,7 @@ def run_task(work: StepWork, phase: Phase, number: int, attempt: Attempt, alive:
     }
 
 
-def _place(barrier: Barrier, phase: Phase, kind: str) -> str:
-    if kind in barrier.published:
-        return f"dedup/{phase.labels[0]}/{barrier.published[kind]}".rstrip("/")
+def _place(stage: Stepped, phase: Phase, kind: str) -> str:
+    if kind in stage.published:
+        return f"{stage.place.format(label=phase.labels[0])}/{stage.published[kind]}".rstrip("/")
     return f"phases/{phase.directory}/{kind}"

@@ -130,12 +130,12 @@ class ShardRunner:
     def host(self) -> Host:
         if self._host is None:
             plan, options = self.spec.plan, self.spec.options
-            last = self.phase is plan.phases[-1]
+            last = self.phase is plan.last
             common: dict[str, Any] = {
                 "sample": options.sample_dropped,
                 "seed": options.seed,
                 # the pages themselves need not travel back
-                "columns": plan.schema.names if last else list(self.phase.columns),
+                "columns": plan.handed.names if last else list(self.phase.columns),
             }
             if self._task.inline or self.phase.only_barriers:
                 self._host = InlineHost(self.phase, **common)
@@ -193,7 +193,7 @@ class _Attempt:
         self._slug = runner.spec.slugs[index]
         self._attempt = attempt
         self._progress = progress
-        self._last = self._phase.index == len(self._plan.phases) - 1
+        self._last = self._phase is self._plan.last
         self._sink: Sink = self._plan.sink if self._last else WriteParquet(compression_level=1)
         self._writers: dict[str, ShardWriter] = {}
         self._rows: Counter[str] = Counter()
@@ -209,14 +209,15 @@ class _Attempt:
         """Read, run, write, verify; returns the manifest, not yet committed."""
         self._source.bytes_in = self._shard.bytes
         if self._last:
-            self._writer("data", self._plan.schema)
+            self._open_data(self._plan.schema)
         for batch in self._timed_batches():
             self._take(batch)
         self._flush_skipped()
         if "data" not in self._writers:
-            self._writer("data", pa.schema(list(self._phase.columns.items())))
+            self._open_data(pa.schema(list(self._phase.columns.items())))
         for writer in self._writers.values():
             writer.close()
+        facts = getattr(self._writers["data"], "facts", None)
         counts = [self._source, *self._counts, self._write_count]
         check_conservation(counts)
         overlap = {"overlap": self._overlap.to_json()} if self._overlap is not None else {}
@@ -228,7 +229,8 @@ class _Attempt:
             **({"covered": list(self._covered)} if self._covered is not None else {}),
             **({"origin": self._runner.carried.origin} if self._phase.source is None else {}),
             "stages": [count.to_json() for count in counts],
-            "files": [self._verified(kind) for kind in self._writers],
+            "files": [*(self._verified(kind) for kind in self._writers), *self._beside()],
+            **({"facts": facts()} if facts is not None else {}),
             **overlap,
         }
 
@@ -304,10 +306,13 @@ class _Attempt:
         count = self._write_count
         count.into += kept.num_rows
         count.bytes_in += text_bytes(kept)
-        schema = self._plan.schema if self._last else pa.schema(list(self._phase.columns.items()))
+        schema = self._plan.handed if self._last else pa.schema(list(self._phase.columns.items()))
         if self._overlap is not None:
             self._overlap.add(kept)
-        self._write("data", schema, conform(kept, schema))
+        kept = conform(kept, schema)
+        if kept.num_rows:
+            self._open_data(schema).write(kept)
+            self._rows["data"] += kept.num_rows
         count.out += kept.num_rows
         count.bytes_out += text_bytes(kept)
         count.seconds += time.perf_counter() - started
@@ -326,9 +331,15 @@ class _Attempt:
             self._write("dropped", DROPPED, pa.RecordBatch.from_pylist(self._skipped, schema=DROPPED))
             self._skipped = []
 
+    def _open_data(self, schema: pa.Schema) -> ShardWriter:
+        if "data" not in self._writers:
+            paths = {kind: self._attempt.path(kind) for kind in ("data", *self._sink.beside)}
+            self._writers["data"] = self._sink.open_all(paths, schema)
+        return self._writers["data"]
+
     def _writer(self, kind: str, schema: pa.Schema) -> ShardWriter:
         if kind not in self._writers:
-            sink = self._sink if kind == "data" else WriteParquet(content_defined_chunking=False, row_group_rows=2000)
+            sink = WriteParquet(content_defined_chunking=False, row_group_rows=2000)
             self._writers[kind] = sink.open(self._attempt.path(kind), schema)
         return self._writers[kind]
 
@@ -336,6 +347,18 @@ class _Attempt:
         if batch.num_rows:
             self._writer(kind, schema).write(batch)
             self._rows[kind] += batch.num_rows
+
+    def _beside(self) -> list[dict[str, Any]]:
+        """The manifest entries of what the sink has written beside the data."""
+        found = []
+        for kind, ending in self._sink.beside.items():
+            path = self._attempt.path(kind)
+            flush_to_disk(path)
+            with open(path, "rb") as stream:
+                size = stream.seek(0, 2)
+            place = f"phases/{self._phase.directory}/{kind}/{self._slug}{ending}"
+            found.append({"kind": kind, "path": place, "rows": 0, "bytes": size, "sha256": file_digest(path)})
+        return found
 
     def _verified(self, kind: str) -> dict[str, Any]:
         """The manifest entry of a written file, after it has been flushed, re-opened and checked."""
