@@ -51,7 +51,7 @@ def rows(output: Path, kind: str) -> list[dict[str, Any]]:
 
 def digests(output: Path) -> dict[str, str]:
     """SHA-256 of everything that a run promises to reproduce byte for byte."""
-    kinds = ("data", "dropped", "quarantine", "dedup")
+    kinds = ("data", "dropped", "quarantine", "dedup", "tokens")
     files = [path for kind in kinds for path in sorted((output / kind).rglob("*")) if path.is_file()]
     files += sorted(output.glob("phases/*/_SUCCESS.json"))
     files += [output / name for name in ("run.json", "README.md") if (output / name).exists()]

@@ -12,6 +12,7 @@ from typing import Annotated, Optional
 import typer
 
 from tokenmill.cli.score_commands import scores
+from tokenmill.cli.token_commands import token_app
 from tokenmill.core.errors import TokenmillError
 
 
@@ -251,6 +252,7 @@ def doctor(
 
 
 app.add_typer(scores)  # its commands are commands of this one
+app.add_typer(token_app)
 
 
 def main() -> None:

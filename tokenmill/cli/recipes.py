@@ -16,8 +16,11 @@ from tokenmill.core.pipeline import Pipeline, load_file
 from tokenmill.core.settings import parse_assignment
 
 _STAGE_PACKAGES = ("io", "text", "dedup", "extract", "filters", "interop")
-_STAGE_MODULES = ("bins", "decide", "ensemble", "encoder.stage", "fasttext.stage")
-"""Those of `classifiers` that define stages; others would load PyTorch."""
+_STAGE_MODULES = (
+    *(f"classifiers.{name}" for name in ("bins", "decide", "ensemble", "encoder.stage", "fasttext.stage")),
+    *(f"tokens.{name}" for name in ("stages", "write")),
+)
+"""Those of larger packages that define stages; others would load PyTorch."""
 
 
 @dataclass(frozen=True)
@@ -117,4 +120,4 @@ def import_stages() -> None:
             if not module.name.endswith("_kernel"):  # has no stages, and would load the compiler
                 importlib.import_module(module.name)
     for name in _STAGE_MODULES:
-        importlib.import_module(f"tokenmill.classifiers.{name}")
+        importlib.import_module(f"tokenmill.{name}")

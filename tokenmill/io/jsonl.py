@@ -44,9 +44,14 @@ class ReadJsonl(Source):
     """Key that holds the text."""
     id_column: str = "id"
     """Key that holds the identifier; `<file>#<line>` where it is missing."""
+    signals: tuple[str, ...] = ()
+    """Further keys with numbers to carry along (as float64), for example scores."""
+    tags: tuple[str, ...] = ()
+    """Further keys with text to carry along, for example topics; other values become text."""
 
     def columns_added(self) -> Mapping[str, pa.DataType]:
-        return {DOC_ID: INTERNAL[DOC_ID], **FINEWEB, **PROVENANCE}
+        further = {**dict.fromkeys(self.signals, pa.float64()), **dict.fromkeys(self.tags, pa.string())}
+        return {**further, DOC_ID: INTERNAL[DOC_ID], **FINEWEB, **PROVENANCE}
 
     def read(self, shard: InputShard, skip: Skips) -> Iterator[pa.RecordBatch]:
         rows: list[dict[str, object]] = []

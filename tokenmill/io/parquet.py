@@ -32,9 +32,12 @@ class ReadParquet(Source):
     """Column that holds the identifier; `<file>#<row>` where it is missing or null."""
     signals: tuple[str, ...] = ()
     """Further numeric columns to carry along (as float64), for example scores of an earlier run."""
+    tags: tuple[str, ...] = ()
+    """Further text columns to carry along, for example topics; other types become text."""
 
     def columns_added(self) -> Mapping[str, pa.DataType]:
-        return {**_TABULAR, **{name: pa.float64() for name in self.signals}}
+        further = {**dict.fromkeys(self.signals, pa.float64()), **dict.fromkeys(self.tags, pa.string())}
+        return {**further, **_TABULAR}
 
     def read(self, shard: InputShard, skip: Skips) -> Iterator[pa.RecordBatch]:
         row = 0

@@ -120,11 +120,20 @@ class SetManifest:
                 fix="tokenize again, or use the tokenmill that made it",
             )
         rest = {key: value for key, value in data.items() if key not in ("format", "tokenizer", "shards")}
-        return cls(
-            **rest,
-            tokenizer=TokenizerInfo(**data["tokenizer"]),
-            shards=tuple(ShardEntry(**shard) for shard in data["shards"]),
-        )
+        try:
+            return cls(
+                **rest,
+                tokenizer=TokenizerInfo(**data["tokenizer"]),
+                shards=tuple(ShardEntry(**shard) for shard in data["shards"]),
+            )
+        except (KeyError, TypeError) as error:
+            raise _damaged(where, repr(error)) from error
+
+
+def _damaged(where: str, why: str) -> ConfigError:
+    return ConfigError(
+        f"{where or MANIFEST_JSON} is damaged", why=why, fix="copy the set again, or run its command again"
+    )
 
 
 class TokenShard:
@@ -187,8 +196,11 @@ class TokenSet:
         for folder in (root / TOKENS_FOLDER, root):
             path = folder / MANIFEST_JSON
             if path.is_file():
-                data = json.loads(path.read_text(encoding="utf-8"))
-                return cls(folder, SetManifest.from_json(data, str(path)))
+                try:
+                    data = json.loads(path.read_text(encoding="utf-8"))
+                except ValueError as error:
+                    raise _damaged(str(path), str(error)) from error
+                return cls(folder, SetManifest.from_json(data if isinstance(data, dict) else {}, str(path)))
         raise ConfigError(
             f"{location} holds no token set",
             why=f"there is no {TOKENS_FOLDER}/{MANIFEST_JSON}; it appears when the last shard is complete",

@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from tokenmill.core.errors import ConfigError
+
 Ids = npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
 """Token ids of documents one behind the other; their dtype is that of the set."""
 Lengths = npt.NDArray[np.int64]
@@ -26,6 +28,8 @@ class ShardAbout:
     eos_id: int | None
     """Id that ends every document; None where documents have none."""
     vocab_size: int
+    tokenizer: str = ""
+    """Name or path of the tokenizer, for layouts that say it."""
 
 
 class FormatWriter(ABC):
@@ -33,11 +37,16 @@ class FormatWriter(ABC):
 
     @abstractmethod
     def add(self, ids: Ids, lengths: Lengths) -> None:
-        """Append whole documents: `ids` is 1-D and `lengths` adds up to its length."""
+        """Append whole documents: `ids` is 1-D and `lengths` adds up to its length. ConfigError where the layout
+        cannot hold them (too many tokens for its header)."""
 
     @abstractmethod
     def close(self, documents: pa.Table) -> None:
-        """Finish all files. documents: the shard's table of documents, in order (`DOCUMENT_COLUMNS` at least)."""
+        """Finish all files. documents: the columns `document_columns` of the shard's table of documents, in order."""
+
+    @abstractmethod
+    def abandon(self) -> None:
+        """Close the files as they are, after an error; nothing may read them."""
 
 
 class TokenFormat(ABC):
@@ -51,10 +60,37 @@ class TokenFormat(ABC):
     """Whether the ids lie in the file "tokens" one behind the other, so that they can be mapped into memory."""
     dtypes: ClassVar[tuple[str, ...]] = ("uint16", "uint32")
     """Types of ids that its readers understand."""
+    document_columns: ClassVar[tuple[str, ...]] = ()
+    """Columns of the table of documents that `close` needs, of DOCUMENT_COLUMNS."""
+    max_ids: ClassVar[int] = 2**32
+    """Ids that its readers understand are below this."""
+    max_tokens: ClassVar[int] = 2**63 - 1
+    """Tokens of a shard that its readers understand, EOS included."""
+
+    def check(self, about: ShardAbout, shard_tokens: int = 0) -> None:
+        """ConfigError where this layout cannot hold such ids, or shards of so many tokens; to be asked before work."""
+        dtype = np.dtype(about.dtype).newbyteorder("=")
+        if dtype.name not in self.dtypes:
+            raise ConfigError(
+                f"the layout {self.name} has no ids of the type {dtype.name}",
+                why=f"its readers take {' or '.join(self.dtypes)}, and {about.vocab_size:,} ids need {dtype.name}",
+                fix="take --format ds, or a tokenizer with a smaller vocabulary",
+            )
+        if about.vocab_size > min(self.max_ids, np.iinfo(dtype).max + 1):
+            raise ConfigError(
+                f"{about.vocab_size:,} ids do not fit into {dtype.name} in the layout {self.name}",
+                fix="take --format ds" if dtype.name == "uint32" else "take uint32",
+            )
+        if shard_tokens > self.max_tokens:
+            raise ConfigError(
+                f"the layout {self.name} has no shards of {shard_tokens:,} tokens",
+                why=f"its header counts up to {self.max_tokens:,}",
+                fix="ask for smaller shards",
+            )
 
     @abstractmethod
     def open(self, paths: Mapping[str, str], about: ShardAbout) -> FormatWriter:
-        """A writer of the local files `paths`, by kind."""
+        """A writer of the local files `paths`, by kind. ConfigError as in `check`."""
 
     @abstractmethod
     def offset(self, about: ShardAbout) -> int:

@@ -1,0 +1,167 @@
+"""`tokenmill tokenize`: the documents of a run become token shards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tokenmill.cli.console import output_console, safe
+from tokenmill.cli.run import RunRequest, run_spec
+from tokenmill.core.errors import ConfigError, did_you_mean
+from tokenmill.core.pipeline import Pipeline
+from tokenmill.core.plan import make_plan
+from tokenmill.core.schema import DOC_ID, FINEWEB, PROVENANCE
+from tokenmill.core.settings import parse_assignment
+from tokenmill.core.stage import InputShard, Source, Stage
+from tokenmill.executors.runspec import RUN_JSON, Options, RunSpec
+from tokenmill.executors.steps import SUCCESS_JSON
+from tokenmill.io.filesystem import list_inputs, open_input
+from tokenmill.io.jsonl import ReadJsonl
+from tokenmill.io.parquet import ReadParquet
+from tokenmill.io.runfolder import RunFolder
+from tokenmill.tokens.tokenset import TokenSet
+from tokenmill.tokens.write import WriteTokens
+
+_CARRIED = FINEWEB.keys() | PROVENANCE.keys() | {DOC_ID}
+
+
+@dataclass(frozen=True)
+class TokenizeRequest:
+    """The arguments of `tokenmill tokenize`."""
+
+    input: str
+    """Folder of a finished run, or files with documents (Parquet, JSON Lines)."""
+    output: str
+    tokenizer: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of WriteTokens besides the tokenizer."""
+    before: tuple[Stage, ...] = ()
+    """Stages between reading and encoding, such as decontamination."""
+    tags: tuple[str, ...] | None = None
+    """Columns to carry into the tables of documents; None: all that hold numbers or short texts."""
+    assignments: tuple[str, ...] = ()
+    """`stage.field=value`, as with `tokenmill run --set`."""
+    workers: int = -1
+    executor: str = "local"
+    ray_address: str | None = None
+    log_json: str | None = None
+    preflight: bool = True
+
+
+def tokenize(request: TokenizeRequest) -> int:
+    """Encode, shuffle and write; tell what came of it; returns the exit code."""
+    spec = tokenize_spec(request)
+    code = run_spec(
+        RunRequest(
+            recipe=spec.plan.pipeline.name,
+            input=request.input,
+            output=request.output,
+            workers=request.workers,
+            executor=request.executor,
+            ray_address=request.ray_address,
+            log_json=request.log_json,
+            preflight=request.preflight,
+        ),
+        spec,
+    )
+    if "://" not in request.output and (Path(request.output) / "tokens" / "manifest.json").is_file():
+        tell_set(TokenSet.open(request.output))
+    return code
+
+
+def tokenize_spec(request: TokenizeRequest) -> RunSpec:
+    """What `tokenmill tokenize` will run. ConfigError where the input is no finished run and no documents."""
+    if not request.tokenizer:
+        raise ConfigError(
+            "no tokenizer given", fix="--tokenizer PATH_OR_NAME (a tokenizer.json, a folder, a name on the hub)"
+        )
+    location, inputs, source = documents_of(request.input, request.tags)
+    sink = WriteTokens(tokenizer=_absolute(request.tokenizer), **request.settings)
+    pipeline = Pipeline("tokenize", [source, *request.before, sink])
+    pipeline = pipeline.with_settings([parse_assignment(text) for text in request.assignments])
+    return RunSpec.of(make_plan(pipeline, inputs), Options(), location)
+
+
+def documents_of(location: str, tags: Sequence[str] | None = None) -> tuple[str, list[InputShard], Source]:
+    """(where, which files, what reads them) for documents: those of a finished run, or of files.
+
+    tags: columns that are carried along besides the usual ones; None: all numbers and texts of the first file.
+    """
+    run = RunFolder(location).read_json(RUN_JSON) if not _is_file(location) else None
+    if run is not None:
+        _check_finished(RunFolder(location), run)
+        location = RunFolder(location).path("data")
+    inputs = list_inputs(location, (*ReadParquet.suffixes, *ReadJsonl.suffixes))
+    endings = {ending for ending in (".parquet", ".json") for shard in inputs if _is_kind(shard.name, ending)}
+    if len(endings) != 1:
+        raise ConfigError(
+            f"{location} holds files of {len(endings)} kinds",
+            why="documents are Parquet or JSON Lines, and not both",
+            fix="give a pattern, such as 'folder/*.parquet'",
+        )
+    if endings == {".json"}:
+        return location, inputs, ReadJsonl(tags=tuple(tags or ()))
+    return location, inputs, _reader(inputs[0], tags)
+
+
+def _is_file(location: str) -> bool:
+    return "://" not in location and not Path(location).is_dir()
+
+
+def _is_kind(name: str, ending: str) -> bool:
+    return name.endswith(".parquet") == (ending == ".parquet")
+
+
+def _check_finished(folder: RunFolder, run: Mapping[str, Any]) -> None:
+    if run["mode"] == "annotate":
+        raise ConfigError(
+            f"{folder.location} is an annotated run: nothing has been dropped from it",
+            fix="tokenmill refilter makes filtered data of it; to tokenize everything, give its data/ folder",
+        )
+    for phase in run["phases"]:
+        if not folder.exists(f"phases/{phase['directory']}/{SUCCESS_JSON}"):
+            raise ConfigError(
+                f"the run in {folder.location} is not finished",
+                why=f"phase {phase['directory']} is not complete",
+                fix="run its command again; or give its data/ folder to take what is there",
+            )
+
+
+def _reader(shard: InputShard, tags: Sequence[str] | None) -> Source:
+    """ReadParquet with the columns that the first file has."""
+    with open_input(shard) as stream:
+        schema = pq.ParquetFile(stream).schema_arrow
+    further = {name: schema.field(name).type for name in schema.names if name not in _CARRIED}
+    if tags is not None:
+        for name in tags:
+            if name not in schema.names:
+                raise ConfigError(f"{shard.name} has no column {name!r}", why=did_you_mean(name, schema.names))
+        further = {name: dtype for name, dtype in further.items() if name in tags}
+    numbers = [n for n, dtype in further.items() if pa.types.is_floating(dtype) or pa.types.is_integer(dtype)]
+    texts = [n for n, dtype in further.items() if pa.types.is_string(dtype) or pa.types.is_boolean(dtype)]
+    return ReadParquet(signals=tuple(numbers), tags=tuple(texts))
+
+
+def _absolute(tokenizer: str) -> str:
+    """A path as every worker can open it, wherever it stands; a hub name as it is."""
+    path = Path(tokenizer).expanduser()
+    return str(path.absolute()) if path.exists() else tokenizer
+
+
+def tell_set(found: TokenSet) -> None:
+    """What a token set holds, in a few lines."""
+    manifest, console = found.manifest, output_console()
+    text = manifest.tokens - (manifest.documents if manifest.tokenizer.eos_id is not None else 0)
+    mean = text / max(1, manifest.documents)
+    console.print(
+        f"tokens   {manifest.tokens:,} in {len(manifest.shards)} shards of {manifest.dtype} ({manifest.layout}),"
+        f" {manifest.documents:,} documents of {mean:,.0f} tokens",
+        highlight=False,
+        soft_wrap=True,
+    )
+    console.print(f"shards   {safe(str(found.folder))}/manifest.json", highlight=False, soft_wrap=True)

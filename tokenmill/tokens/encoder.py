@@ -1,0 +1,365 @@
+"""Texts as token ids, by the package `tokenizers`: what it makes of each whole text, with three precautions.
+
+Control tokens. A page may hold the text `<|endoftext|>`; it must never become the id that ends documents. Added tokens
+that are special, or look like control tokens (`is_control`), are therefore read as the plain text that they are. Other
+added tokens (runs of spaces, placeholders such as `|||EMAIL_ADDRESS|||`) stay what they are.
+
+Unbroken runs. Stretches of more than 10,000 characters without white space are encoded in pieces, cut where the
+pre-tokenizer cuts as well, so that the ids stay the same; only a single word longer than that is cut within.
+
+Memory. The library gets about 1 MB of text at a time, on the thread that calls. A longer text is cut between two words,
+where a look at the surroundings shows that this changes no id; where none can be found it is encoded whole.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain, pairwise
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from tokenmill.core.errors import ConfigError, DocumentError
+from tokenmill.tokens.formats.base import Ids
+from tokenmill.tokens.tokenizer import LoadedTokenizer, tokenizer_from
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+Texts: TypeAlias = Sequence[str] | pa.Array | pa.ChunkedArray
+
+LONGEST_RUN = 10_000
+"""Characters without white space that are encoded in one piece."""
+CHUNK = 1 << 20
+"""Bytes of UTF-8 for one call of the library: some 100 MB for what it notes of each token."""
+_MARGIN = 64
+"""Characters between a cut and the end of the window that it was found in: no pre-tokenizer looks farther ahead."""
+_SURROUNDINGS = 256
+"""Characters on both sides of a cut between words that are encoded to see whether it changes ids."""
+_TRIES = 32
+_UNBROKEN = re.compile(r"\S+")
+_BETWEEN_WORDS = re.compile(r"(?<=\S)[ \n](?=\w)")
+_IS_SPACE = np.zeros(256, np.bool_)
+_IS_SPACE[[9, 10, 11, 12, 13, 32]] = True
+
+_CONTROL = re.compile(r"<[^\s<>]+>|\[[A-Z0-9_/]+\]")
+_HTML = re.compile(
+    r"</?(a|b|blockquote|body|br|caption|code|dd|div|dl|dt|em|h[1-6]|head|hr|html|i|img|li|ol|p|pre|span|strong|sub|sup"
+    r"|table|tbody|td|tfoot|th|thead|title|tr|u|ul)/?>"
+)
+
+
+def is_control(content: str, special: bool) -> bool:
+    """Whether an added token is one that texts must not become.
+
+    Special tokens are, and what is written like one without being marked so: `<...>` without white space or `[...]` in
+    capitals, such as `<|im_start|>`, `<think>`, `[INST]`. Elements of HTML that some vocabularies list (`<table>`) are
+    text; `<s>` and `</s>` are not.
+    """
+    return special or (_CONTROL.fullmatch(content) is not None and _HTML.fullmatch(content) is None)
+
+
+class Encoder:
+    """Encodes texts with a tokenizer. Equal texts give equal ids, whatever stands beside them."""
+
+    def __init__(self, loaded: LoadedTokenizer, *, longest_run: int = LONGEST_RUN, chunk: int = CHUNK) -> None:
+        """longest_run: characters, see `LONGEST_RUN`. chunk: bytes, see `CHUNK`.
+
+        ConfigError where a control token would come out of its text whatever is done.
+        """
+        self.loaded = loaded
+        self.longest_run = longest_run
+        self.chunk = chunk
+        self.dtype: np.dtype[Any] = np.dtype(loaded.dtype)
+        with one_thread():
+            self._plain = loaded.make()
+            working = _working(loaded, self._plain)
+        self.control_ids = working.control
+        """Ids that no text may give."""
+        self._whole = working.whole
+        self._rest = working.rest
+        self._margin = max(_MARGIN, working.longest_added + 1)
+        self._forbidden = np.zeros(loaded.vocab_size, np.bool_)
+        self._forbidden[sorted(self.control_ids)] = True
+
+    def encode(self, texts: Texts) -> tuple[Ids, npt.NDArray[np.int64]]:
+        """(ids of all texts one behind the other, tokens of each text), without EOS. A null counts as an empty text.
+
+        ids: 1-D, uint16 or uint32 by the vocabulary; lengths: one per text. DocumentError where a text gives the id of
+        a control token after all (a vocabulary that spells one out of its parts).
+        """
+        array = _strings(texts)
+        lengths = np.zeros(len(array), np.int64)
+        parts: list[npt.NDArray[Any]] = [np.empty(0, self.dtype)]
+        offsets, data = _buffers(array)
+        with one_thread():
+            for start, stop in _chunks(offsets, self.chunk):
+                some = array.slice(start, stop - start).to_pylist()
+                for row in _suspects(offsets[start : stop + 1], data, self.longest_run, self.chunk):
+                    some[row] = self._pieces(some[row])
+                found = self._encode(some, lengths[start:stop])
+                if self._forbidden[found].any():
+                    raise self._escaped(found)
+                parts.append(found)
+        return np.concatenate(parts), lengths
+
+    def decode(self, ids: npt.ArrayLike) -> str:
+        """The text of ids, control tokens included. What is no UTF-8 becomes U+FFFD."""
+        with one_thread():
+            return self._plain.decode(np.asarray(ids).tolist(), skip_special_tokens=False)
+
+    def _encode(self, texts: Sequence[str | list[str]], lengths: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        """Ids of texts, of which some are in pieces; writes the tokens of each into `lengths`."""
+        parts: list[npt.NDArray[Any]] = []
+        whole: list[str] = []
+        first = 0
+        for row, text in enumerate(texts):
+            if isinstance(text, str):
+                whole.append(text)
+                continue
+            parts.append(self._ids(self._whole, whole, lengths[first:row]))
+            parts.append(self._joined(text, lengths[row : row + 1]))
+            whole, first = [], row + 1
+        parts.append(self._ids(self._whole, whole, lengths[first:]))
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _joined(self, pieces: list[str], length: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        """Ids of a text in pieces: only the first of them is the beginning of a text."""
+        rest = [self._ids(self._whole, pieces[:1], np.empty(1, np.int64))]
+        first, size = 1, 0
+        for number, piece in enumerate(pieces[1:], start=2):
+            size += len(piece)
+            if size >= self.chunk or number == len(pieces):
+                rest.append(self._ids(self._rest, pieces[first:number], np.empty(number - first, np.int64)))
+                first, size = number, 0
+        ids = np.concatenate(rest)
+        length[0] = len(ids)
+        return ids
+
+    def _ids(self, tokenizer: Tokenizer, texts: list[str], lengths: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        encodings = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        lengths[:] = list(map(len, encodings))
+        return np.fromiter(chain.from_iterable(e.ids for e in encodings), self.dtype, count=int(lengths.sum()))
+
+    def _pieces(self, text: str) -> str | list[str]:
+        """The text, or what it is cut into."""
+        cuts = [0, *self._cuts_in_runs(text), len(text)]
+        bounds = [0]
+        for cut in cuts[1:]:
+            bounds.extend(self._cuts_between_words(text, bounds[-1], cut))
+            bounds.append(cut)
+        return [text[a:b] for a, b in pairwise(bounds)] if len(bounds) > 2 else text
+
+    def _cuts_in_runs(self, text: str) -> Iterator[int]:
+        """Where to cut runs that are too long."""
+        at = 0
+        for run in _UNBROKEN.finditer(text):
+            if run.end() - run.start() <= self.longest_run:
+                continue
+            at = max(at, run.start() - 1)  # with the white space before it, which may belong to the first word
+            while run.end() - at > self.longest_run:
+                at += self._cut(text[at : at + self.longest_run])
+                yield at
+
+    def _cut(self, window: str) -> int:
+        """The last place in a window where a word of the pre-tokenizer begins, else its end: the window is one word."""
+        encoding = self._rest.encode(window, add_special_tokens=False)
+        words, offsets = encoding.word_ids, encoding.offsets
+        for number in range(len(words) - 1, 0, -1):
+            place: int = offsets[number][0]
+            if words[number] != words[number - 1] and 0 < place <= len(window) - self._margin:
+                return place
+        end = len(window) - 1
+        while end > len(window) - self._margin and unicodedata.category(window[end]).startswith("M"):
+            end -= 1  # an accent stays with its letter, for normalisation joins them
+        return max(1, end)
+
+    def _cuts_between_words(self, text: str, start: int, stop: int) -> Iterator[int]:
+        """Where to cut what is longer than a chunk; nothing where no place is known to be safe."""
+        size = self.chunk // 2  # in characters, which may have several bytes
+        while stop - start > size:
+            for number, space in enumerate(_BETWEEN_WORDS.finditer(text, start + size // 2, start + size)):
+                if number == _TRIES:
+                    return
+                if self._is_safe(text, space.start()):
+                    break
+            else:
+                return
+            start = space.start()
+            yield start
+
+    def _is_safe(self, text: str, place: int) -> bool:
+        """Whether a cut there changes no id near it, and a word of the pre-tokenizer begins there, so that none farther
+        away changes either."""
+        begin = max(0, place - _SURROUNDINGS)
+        left, right = text[begin:place], text[place : place + _SURROUNDINGS]
+        encoding = self._rest.encode(left + right, add_special_tokens=False)
+        ids, words, offsets = encoding.ids, encoding.word_ids, encoding.offsets
+        number = next((n for n, (first, _) in enumerate(offsets) if first == len(left)), 0)
+        apart = self._rest.encode(left, add_special_tokens=False).ids
+        apart += self._rest.encode(right, add_special_tokens=False).ids
+        return number > 0 and words[number] != words[number - 1] and apart == ids
+
+    def _escaped(self, ids: Ids) -> DocumentError:
+        first = int(ids[np.argmax(self._forbidden[ids])])
+        return DocumentError(
+            f"a text gives the control token {self._plain.id_to_token(first)!r} (id {first})",
+            where=f"tokenizer {self.loaded.name}",
+            why="its vocabulary spells that token out of ordinary parts",
+            fix="use a tokenizer whose control tokens are added tokens only",
+        )
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """The library works on the thread that calls it: workers have one core each. Leaves the environment as it was."""
+    name = "TOKENIZERS_PARALLELISM"  # read by the library at every call
+    before = os.environ.get(name)
+    os.environ[name] = "false"
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = before
+
+
+def _strings(texts: Texts) -> pa.Array:
+    """Texts as one array of large strings without nulls."""
+    if isinstance(texts, pa.ChunkedArray):
+        texts = texts.combine_chunks()
+    if not isinstance(texts, pa.Array):
+        texts = pa.array(texts, pa.large_string())
+    return texts.cast(pa.large_string()).fill_null("")
+
+
+def _buffers(array: pa.Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
+    """(offsets: one more than texts, UTF-8 of all texts that the offsets point into)."""
+    _, offsets, data = array.buffers()
+    if len(array) == 0 or offsets is None:
+        return np.zeros(1, np.int64), np.empty(0, np.uint8)
+    bounds = np.frombuffer(offsets, np.int64)[array.offset : array.offset + len(array) + 1]
+    return bounds, np.frombuffer(data, np.uint8) if data is not None and data.size else np.empty(0, np.uint8)
+
+
+def _chunks(offsets: npt.NDArray[np.int64], size: int) -> Iterator[tuple[int, int]]:
+    """(first text, end) of stretches of at most `size` bytes, or of one text that is longer."""
+    start, last = 0, len(offsets) - 1
+    while start < last:
+        stop = int(np.searchsorted(offsets, offsets[start] + size, side="right")) - 1
+        stop = min(max(stop, start + 1), last)
+        yield start, stop
+        start = stop
+
+
+def _suspects(offsets: npt.NDArray[np.int64], data: npt.NDArray[np.uint8], run: int, chunk: int) -> Iterator[int]:
+    """Texts that may have to be cut: longer than a chunk, or with more bytes between two ASCII spaces than `run`."""
+    sizes = np.diff(offsets)
+    for row in np.flatnonzero(sizes > run).tolist():
+        spaces = np.flatnonzero(_IS_SPACE[data[offsets[row] : offsets[row + 1]]])
+        gaps = np.diff(spaces, prepend=-1, append=sizes[row])
+        if sizes[row] > chunk or gaps.max() - 1 > run:
+            yield row
+
+
+@dataclass(frozen=True)
+class _Working:
+    """Tokenizers for encoding."""
+
+    whole: Tokenizer
+    """For texts and their beginnings."""
+    rest: Tokenizer
+    """For pieces that continue a text: nothing is put before them or stripped from them."""
+    control: frozenset[int]
+    longest_added: int
+    """Characters of the longest added token that texts may become."""
+
+
+def _working(loaded: LoadedTokenizer, plain: Tokenizer) -> _Working:
+    """The tokenizers that encode, made from the canonical one: control tokens are never looked for."""
+    spec = json.loads(loaded.canonical)
+    added = plain.get_added_tokens_decoder()
+    control = {number: token.content for number, token in added.items() if is_control(token.content, token.special)}
+    control[loaded.eos_id] = loaded.eos_token
+    for token in spec.get("added_tokens") or ():
+        token["special"] = token["content"] in control.values()
+    spec["post_processor"] = None  # it would trim the offsets at which texts are cut
+    whole = _encoding(spec, loaded)
+    unknown = _unknown(spec["model"])
+    reachable = {
+        n: text for n, text in control.items() if (n == loaded.eos_id or text != unknown) and _spelled(whole, n, text)
+    }
+    if reachable:
+        _hide(spec["model"], reachable, loaded)
+        whole = _encoding(spec, loaded)
+    left = {number: token.content for number, token in added.items() if number not in control}
+    moved = [text for number, text in left.items() if whole.token_to_id(text) != number]
+    still = [text for number, text in reachable.items() if _spelled(whole, number, text)]
+    if moved or still:
+        raise ConfigError(
+            f"{loaded.name} cannot encode untrusted text",
+            why=f"the text {(moved or still)[0]!r} would become a token that it must not become",
+            fix="use a tokenizer whose control tokens are added tokens only",
+        )
+    rest = _encoding({**spec, **{key: _continuing(spec.get(key)) for key in ("normalizer", "pre_tokenizer")}}, loaded)
+    forbidden = frozenset(number for number, text in control.items() if number == loaded.eos_id or text != unknown)
+    return _Working(whole, rest, forbidden, max(map(len, left.values()), default=0))
+
+
+def _encoding(spec: Mapping[str, Any], loaded: LoadedTokenizer) -> Tokenizer:
+    tokenizer = tokenizer_from(json.dumps(spec, ensure_ascii=False).encode(), loaded.name)
+    tokenizer.encode_special_tokens = True
+    return tokenizer
+
+
+def _unknown(model: Mapping[str, Any]) -> str | None:
+    """The token for what a vocabulary has not: texts may give it."""
+    if model.get("unk_id") is not None:
+        piece: str = model["vocab"][model["unk_id"]][0]
+        return piece
+    return model.get("unk_token")
+
+
+def _spelled(tokenizer: Tokenizer, number: int, text: str) -> bool:
+    """Whether the text of a token gives its id."""
+    around = (text, f" {text}", f"a{text}a", f"a {text} a", f"\n{text}")
+    return any(number in tokenizer.encode(shown, add_special_tokens=False).ids for shown in around)
+
+
+def _hide(model: dict[str, Any], tokens: Mapping[int, str], loaded: LoadedTokenizer) -> None:
+    """Give tokens in a vocabulary names that no page has, so that the model does not find their texts."""
+    names = {text: f"{loaded.sha256}/{number}" for number, text in tokens.items()}
+    vocab = model["vocab"]
+    if isinstance(vocab, list):
+        model["vocab"] = [[names.get(piece, piece), score] for piece, score in vocab]
+        return
+    model["vocab"] = {names.get(piece, piece): number for piece, number in vocab.items()}
+    if "merges" in model:
+        pairs = [pair if isinstance(pair, list) else pair.split(" ") for pair in model["merges"]]
+        model["merges"] = [pair for pair in pairs if not names.keys() & {*pair, "".join(pair)}]
+
+
+def _continuing(part: Any) -> Any:
+    """A normalizer or pre-tokenizer for the rest of a text, whose beginning was encoded before."""
+    if not isinstance(part, dict):
+        return part
+    inner = next((key for key in ("normalizers", "pretokenizers") if key in part), None)
+    if inner is not None:
+        return {**part, inner: [kept for kept in map(_continuing, part[inner]) if kept is not None]}
+    if part.get("type") == "Prepend":
+        return None
+    changes: dict[str, dict[str, Any]] = {
+        "Metaspace": {"prepend_scheme": "never", **({"add_prefix_space": False} if "add_prefix_space" in part else {})},
+        "ByteLevel": {"add_prefix_space": False} if "add_prefix_space" in part else {},
+        "Strip": {"strip_left": False},
+    }
+    return {**part, **changes.get(part.get("type", ""), {})}

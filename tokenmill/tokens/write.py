@@ -1,0 +1,269 @@
+"""The sink `WriteTokens`: documents become token shards, in a global shuffled order, with lineage kept.
+
+While documents pass, each input shard leaves sorted runs (`tokens/runs.py`) and `data/<shard>.parquet`, the documents
+with `token_count` and without their text. Then the step `shards` gathers every token shard from all runs, and the step
+`manifest` says what the set is. All of it is committed and resumed as any other work of a run.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tokenmill.core.barrier import TaskOutput, Work
+from tokenmill.core.errors import ConfigError, ShardError
+from tokenmill.core.stage import ShardWriter, Sink, Stage
+from tokenmill.io.parquet import ParquetShardWriter, verify_parquet
+from tokenmill.tokens.formats.base import ShardAbout
+from tokenmill.tokens.formats.registry import token_format
+from tokenmill.tokens.gather import Piece, Ranges, RunFiles, pieces, shuffled_ranges, source_ranges
+from tokenmill.tokens.runs import RunsWriter
+from tokenmill.tokens.stages import EncodeText
+from tokenmill.tokens.tokenizer import LoadedTokenizer, load_tokenizer
+from tokenmill.tokens.tokenset import DOCUMENT_COLUMNS, DOCUMENTS_SUFFIX, SetManifest, ShardEntry, TokenizerInfo
+
+ORDERS = ("shuffled", "source")
+_ROW_GROUP = 10_000
+"""Documents of a row group of a table of documents: a lookup reads one."""
+_SCALAR = (pa.types.is_string, pa.types.is_boolean, pa.types.is_integer, pa.types.is_floating)
+
+
+class WriteTokens(Sink):
+    """Token shards of all documents, in one of the layouts that trainers read."""
+
+    extension: ClassVar[str] = ".parquet"
+    reads = ("doc_id", "text", "token_count", "tokens")
+    takes: ClassVar[tuple[str, ...]] = ("doc_id", "tokens")
+    leaves: ClassVar[tuple[str, ...]] = ("text",)
+    beside: ClassVar[Mapping[str, str]] = {"ids": ".ids", "index": ".index.parquet"}
+    steps: ClassVar[tuple[str, ...]] = ("shards", "manifest")
+    place: ClassVar[str] = "tokens"
+    published: ClassVar[Mapping[str, str]] = {
+        kind: "" for kind in ("tokens", "index", "metadata", "documents", "manifest", "tokenizer")
+    }
+
+    tokenizer: str = ""
+    """A `tokenizer.json`, a folder with one (or with vocab.json and merges.txt), or a name on the hub."""
+    eos: str = ""
+    """Token that ends every document; empty: the tokenizer's own."""
+    revision: str = ""
+    """Revision of the tokenizer on the hub."""
+    add_eos: bool = True
+    """Whether EOS follows every document."""
+    format: str = "ds"
+    """Layout of the shards: ds (datatrove, nanotron), megatron, olmo, llmc, nanogpt."""
+    order: str = "shuffled"
+    """shuffled: documents of all inputs in one random order; source: as they come."""
+    seed: int = 0
+    """Seed of the order."""
+    shard_tokens: int = 250_000_000
+    """Tokens of a shard, about; 500 MB with ids of 16 bits."""
+
+    def needs(self) -> tuple[Stage, ...]:
+        return (EncodeText(tokenizer=self.tokenizer, eos=self.eos, revision=self.revision),)
+
+    def digests(self) -> Mapping[str, str]:
+        self._check()
+        return {"tokenizer": self._loaded.sha256}
+
+    def _check(self) -> None:
+        if self.order not in ORDERS:
+            raise ConfigError(f"no order {self.order!r}", fix=f"one of {', '.join(ORDERS)}")
+        if self.shard_tokens < 1:
+            raise ConfigError(f"shards of {self.shard_tokens} tokens", fix="a number above 0, such as 250000000")
+        token_format(self.format).check(self._about, self.shard_tokens)
+
+    @cached_property
+    def _loaded(self) -> LoadedTokenizer:
+        return load_tokenizer(self.tokenizer, eos=self.eos or None, revision=self.revision)
+
+    @cached_property
+    def _about(self) -> ShardAbout:
+        loaded = self._loaded
+        return ShardAbout(np.dtype(loaded.dtype), loaded.eos_id if self.add_eos else None, loaded.vocab_size)
+
+    def open(self, path: str, schema: pa.Schema) -> ShardWriter:
+        raise NotImplementedError("WriteTokens writes several files: open_all")
+
+    def open_all(self, paths: Mapping[str, str], schema: pa.Schema) -> ShardWriter:
+        return _Writer(paths, schema, self)
+
+    def verify(self, path: str, rows: int) -> None:
+        verify_parquet(path, rows)
+
+    def size(self, work: Work) -> int:
+        return sum(int(shard.facts["tokens"]) for shard in work.shards) // 500  # as many bytes as small documents
+
+    def tasks(self, step: str, work: Work) -> Sequence[str]:
+        if step == "manifest":
+            return ["manifest", "tokenizer"]
+        total = sum(runs.length(self.add_eos) for runs in _runs(work))
+        return [f"{number:05d}" for number in range(max(1, -(-total // self.shard_tokens)))]
+
+    def run_task(self, step: str, number: int, work: Work, out: TaskOutput) -> Mapping[str, Any]:
+        if step == "shards":
+            return self._shard(number, work, out)
+        if number == 0:
+            with open(out.path("manifest", ".json"), "w", encoding="utf-8") as stream:
+                json.dump(self._manifest(work).to_json(), stream, indent=1, sort_keys=True, ensure_ascii=False)
+        else:
+            with open(out.path("tokenizer", ".json"), "wb") as binary:
+                binary.write(self._loaded.canonical)
+        return {}
+
+    def describe(self) -> Sequence[str]:
+        eos = self._loaded.eos_token if self.add_eos else "nothing"
+        order = f"shuffled with seed {self.seed}" if self.order == "shuffled" else "in the order of the input"
+        return (
+            f"{self._loaded.name}: {self._about.vocab_size:,} ids as {self._about.dtype.name}, {eos} after a document",
+            f"documents {order}; shards of about {self.shard_tokens:,} tokens in the layout {self.format}",
+        )
+
+    def _shard(self, number: int, work: Work, out: TaskOutput) -> Mapping[str, Any]:
+        layout = token_format(self.format)
+        table = _DocumentsWriter(out.path("documents", DOCUMENTS_SUFFIX))
+        writer = layout.open({kind: out.path(kind, ending) for kind, ending in layout.files.items()}, self._about)
+        for piece in self._pieces(number, work, out):
+            writer.add(piece.ids, piece.lengths)
+            table.add(piece)
+            out.alive()
+        table.close()
+        writer.close(table.read(layout.document_columns))
+        return {"documents": table.documents, "tokens": table.tokens, "rows_of": {"documents": table.documents}}
+
+    def _pieces(self, number: int, work: Work, out: TaskOutput) -> Iterator[Piece]:
+        files = _runs(work)
+
+        def ranges_of(part: int, parts: int) -> Ranges:
+            if self.order == "shuffled":
+                return shuffled_ranges(files, part, parts)
+            return source_ranges(files, part, parts, self.add_eos)
+
+        return pieces(
+            ranges_of,
+            number,
+            len(self.tasks("shards", work)),
+            sum(runs.length(self.add_eos) for runs in files),
+            dtype=self._about.dtype,
+            eos_id=self._about.eos_id,
+            merged=self.order == "shuffled",
+            alive=out.alive,
+        )
+
+    def _manifest(self, work: Work) -> SetManifest:
+        layout = token_format(self.format)
+        shards = []
+        for task in work.outputs("shards"):
+            files = {
+                kind: {**file, "path": str(file["path"]).removeprefix(f"{self.place}/")}
+                for kind, file in task.files.items()
+            }
+            for file in files.values():
+                del file["rows"]
+            shards.append(ShardEntry(task.name, int(task.facts["documents"]), int(task.facts["tokens"]), files))
+        loaded = self._loaded
+        documents, tokens = sum(s.documents for s in shards), sum(s.tokens for s in shards)
+        read = _runs(work)
+        if (documents, tokens) != (sum(r.documents for r in read), sum(r.length(self.add_eos) for r in read)):
+            raise ShardError(
+                "documents or tokens were lost on the way into the shards",
+                why=f"{documents:,} documents and {tokens:,} tokens are in them",
+                fix="please report this",
+            )
+        eos = (loaded.eos_id, loaded.eos_token) if self.add_eos else (None, None)
+        return SetManifest(
+            layout=self.format,
+            dtype=self._about.dtype.name,
+            offset=layout.offset(self._about),
+            tokenizer=TokenizerInfo(loaded.name, loaded.sha256, loaded.vocab_size, *eos),
+            documents=documents,
+            tokens=tokens,
+            shards=shards,
+            order={"shuffled": self.order == "shuffled", **({"seed": self.seed} if self.order == "shuffled" else {})},
+            made_from=[{"input": work.input}],
+            more={"tokenizers": importlib.metadata.version("tokenizers")},
+        )
+
+
+def _runs(work: Work) -> list[RunFiles]:
+    return [
+        RunFiles(shard.beside["ids"], shard.beside["index"], int(shard.facts["documents"]), int(shard.facts["tokens"]))
+        for shard in work.shards
+    ]
+
+
+class _Writer:
+    """The files of one input shard."""
+
+    def __init__(self, paths: Mapping[str, str], schema: pa.Schema, sink: WriteTokens) -> None:
+        self._schema = pa.schema([field for field in schema if field.name not in sink.takes])
+        self._data = ParquetShardWriter(
+            paths["data"], self._schema, level=3, rows=_ROW_GROUP, size=32 << 20, chunking=True
+        )
+        index = [pa.field(name, dtype) for name, dtype in DOCUMENT_COLUMNS.items() if name != "token_start"]
+        known = {field.name for field in index}
+        index += [
+            field for field in schema if field.name not in known and any(is_kind(field.type) for is_kind in _SCALAR)
+        ]
+        about = sink._about
+        self._runs = RunsWriter(
+            paths["ids"],
+            paths["index"],
+            pa.schema(index),
+            seed=sink.seed if sink.order == "shuffled" else None,
+            eos=about.eos_id is not None,
+            width=about.dtype.itemsize,
+        )
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        self._data.write(batch.select(self._schema.names))
+        self._runs.write(batch)
+
+    def close(self) -> None:
+        self._data.close()
+        self._runs.close()
+
+    def facts(self) -> dict[str, int]:
+        """For the steps: what the shard holds."""
+        return {"documents": self._runs.documents, "tokens": self._runs.tokens}
+
+
+class _DocumentsWriter:
+    """The table of documents of a token shard."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._writer: pq.ParquetWriter | None = None
+        self.documents = 0
+        self.tokens = 0
+
+    def add(self, piece: Piece) -> None:
+        starts = self.tokens + np.cumsum(piece.lengths) - piece.lengths
+        table = piece.rows.add_column(0, "token_start", pa.array(starts, pa.int64()))
+        self._write(table)
+        self.documents += table.num_rows
+        self.tokens += int(piece.lengths.sum())
+
+    def _write(self, table: pa.Table) -> None:
+        if self._writer is None:
+            self._writer = pq.ParquetWriter(self._path, table.schema, compression="zstd", write_page_index=True)
+        self._writer.write_table(table, row_group_size=_ROW_GROUP)
+
+    def close(self) -> None:
+        if self._writer is None:
+            self._write(pa.schema(list(DOCUMENT_COLUMNS.items())).empty_table())
+        assert self._writer is not None
+        self._writer.close()
+
+    def read(self, columns: Sequence[str]) -> pa.Table:
+        """Columns of what was written, for layouts that want them."""
+        if not columns:
+            return pa.table({"token_count": pa.nulls(self.documents, pa.int64())})
+        return pq.read_table(self._path, columns=list(columns))
