@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
@@ -12,14 +11,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from tests.executors.support import digests, run
 from tests.tokens.bpe_tokenizer import EOS, WORDS, save_bpe
-from tokenmill.core.errors import ConfigError
+from tokenmill.core.errors import ConfigError, ShardError
 from tokenmill.core.pipeline import Pipeline
 from tokenmill.core.plan import Annotation, make_plan
 from tokenmill.core.stage import InputShard, Stage
@@ -245,19 +243,37 @@ def test_killed_in_every_phase_and_resumed(bpe: str, tmp_path: Path) -> None:
     assert verify_set(tmp_path / "out") == []
 
 
-def test_a_damaged_run_file_is_told(bpe: str, tmp_path: Path) -> None:
-    """Tokens never go missing in silence between the phases."""
+def test_the_runs_go_when_the_set_is_complete(bpe: str, tmp_path: Path) -> None:
+    """They are as large as the shards. The same command again finds everything; what was lost is made anew."""
     write_documents(tmp_path / "in")
     run(pipeline(bpe), tmp_path / "in", tmp_path / "out")
-    (ids,) = (tmp_path / "out/phases").glob("01-*/ids/1.ids")
-    (step,) = (tmp_path / "out/phases").glob("02-*")
-    for path in (step / "_SUCCESS.json", *(step / "manifests").iterdir()):
-        path.unlink()
-    content = ids.read_bytes()
-    seal = json.loads(next((tmp_path / "out/phases").glob("01-*/_SUCCESS.json")).read_text())
-    assert len(content) == next(e["files"]["ids"]["bytes"] for e in seal["outputs"] if e["name"] == "1")
-    ids.write_bytes(content[: len(content) // 2])
+    whole = digests(tmp_path / "out")
+    assert not list((tmp_path / "out/phases").glob("*/ids/*"))
+    (manifest,) = (tmp_path / "out/phases").glob("01-*/manifests/1.json")
+    written = manifest.stat().st_mtime_ns
+    assert run(pipeline(bpe), tmp_path / "in", tmp_path / "out").resumed
+    assert manifest.stat().st_mtime_ns == written
+    (tmp_path / "out/tokens/00001.ds").unlink()
     outcome = run(pipeline(bpe), tmp_path / "in", tmp_path / "out")
-    if not outcome.failures:  # the settled shard was found damaged, and was done again
-        assert np.array_equal(np.frombuffer(ids.read_bytes(), np.uint16), np.frombuffer(content, np.uint16))
-    assert verify_set(tmp_path / "out") == [] or outcome.failures
+    assert not outcome.failures
+    assert digests(tmp_path / "out") == whole
+    assert not list((tmp_path / "out/phases").glob("*/ids/*"))
+
+
+@pytest.mark.parametrize("left", [0.0, 0.5, 1.0])
+def test_runs_that_are_damaged_before_they_are_used_are_made_again(
+    bpe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: float
+) -> None:
+    write_documents(tmp_path / "in")
+    run(pipeline(bpe), tmp_path / "in", tmp_path / "whole")
+
+    def fails(*arguments: Any) -> None:
+        raise ShardError("stopped here")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(WriteTokens, "run_task", fails)
+        assert run(pipeline(bpe), tmp_path / "in", tmp_path / "out").failures
+    (ids,) = (tmp_path / "out/phases").glob("01-*/ids/1.ids")
+    ids.write_bytes(ids.read_bytes()[: int(left * ids.stat().st_size)])
+    assert not run(pipeline(bpe), tmp_path / "in", tmp_path / "out").failures
+    assert digests(tmp_path / "out") == digests(tmp_path / "whole")

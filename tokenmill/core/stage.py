@@ -350,7 +350,8 @@ class Sink(Stepped):
     leaves: ClassVar[tuple[str, ...]] = ()
     """Published columns that its files do not have."""
     beside: ClassVar[Mapping[str, str]] = {}
-    """Kind -> ending of the further files of each shard. They stay with the run's phases, for the steps."""
+    """Kind -> ending of the further files of each shard. They stay with the run's phases, for the steps, and are
+    deleted when the last step is complete."""
 
     @abstractmethod
     def open(self, path: str, schema: pa.Schema) -> ShardWriter:

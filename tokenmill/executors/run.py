@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -87,7 +87,26 @@ def _execute(
         _Stretch(folder, spec, phases, limits, observer or (lambda phase, event: None)).run(executor, outcome)
         if outcome.failures:
             break
+    else:
+        for kind in spec.plan.sink.beside:  # as large as the result, and no longer needed
+            folder.remove(f"phases/{spec.plan.last.directory}/{kind}")
     return outcome
+
+
+def _tidied(folder: RunFolder, spec: RunSpec) -> Collection[str]:
+    """The kinds of files that were deleted when the run was complete; none while something must be made of them."""
+    sink = spec.plan.sink
+    if not sink.beside:
+        return ()
+    for phase in spec.plan.phases:
+        sealed = folder.read_json(f"phases/{phase.directory}/{SUCCESS_JSON}")
+        if sealed is None:
+            return ()
+        if phase.step:
+            files = (file for entry in sealed["outputs"] for file in entry["files"].values())
+            if any(folder.size(file["path"]) != file["bytes"] for file in files):
+                return ()
+    return sink.beside.keys()
 
 
 def _sweep(folder: RunFolder, spec: RunSpec) -> None:
@@ -149,7 +168,8 @@ class _Stretch:
 
     def _begin(self, phase: Phase, executor: Executor) -> Executor:
         names = _names(self._folder, self._spec, phase)
-        committed = settled(self._folder, phase, names, _expected(self._spec, phase, names))
+        gone = _tidied(self._folder, self._spec) if phase is self._spec.plan.last else ()
+        committed = settled(self._folder, phase, names, _expected(self._spec, phase, names), gone)
         crew = _crew(self._folder, self._spec, phase, executor)
         location = absolute_location(self._folder.location)
         inline = crew.name == "inline"
@@ -254,9 +274,16 @@ def _crew(folder: RunFolder, spec: RunSpec, phase: Phase, executor: Executor) ->
 
 
 def settled(
-    folder: RunFolder, phase: Phase, names: Sequence[str], expected: Sequence[Mapping[str, Any]]
+    folder: RunFolder,
+    phase: Phase,
+    names: Sequence[str],
+    expected: Sequence[Mapping[str, Any]],
+    gone: Collection[str] = (),
 ) -> dict[str, Mapping[str, Any]]:
-    """The committed shards or tasks of a phase, with the publishing of their files finished."""
+    """The committed shards or tasks of a phase, with the publishing of their files finished.
+
+    gone: kinds of files that are not there any more, and need not be.
+    """
     inputs = dict(zip(names, expected, strict=True))
     sealed = folder.exists(f"phases/{phase.directory}/{SUCCESS_JSON}")  # then everything has been published
 
@@ -270,7 +297,8 @@ def settled(
                 why=f"it was made from {manifest['input']}, the input is now {inputs[slug]}",
                 fix="choose another --output, or delete this one whole",
             )
-        published = (sealed and not folder.is_local) or folder.settle(phase.directory, slug, manifest)
+        there = {**manifest, "files": [file for file in manifest["files"] if file["kind"] not in gone]}
+        published = (sealed and not folder.is_local) or folder.settle(phase.directory, slug, there)
         return manifest if published else None
 
     listed = (name.removesuffix(".json") for name in folder.list(f"phases/{phase.directory}/manifests"))

@@ -51,7 +51,7 @@ class ReadJsonl(Source):
 
     def columns_added(self) -> Mapping[str, pa.DataType]:
         further = {**dict.fromkeys(self.signals, pa.float64()), **dict.fromkeys(self.tags, pa.string())}
-        return {**further, DOC_ID: INTERNAL[DOC_ID], **FINEWEB, **PROVENANCE}
+        return {DOC_ID: INTERNAL[DOC_ID], **FINEWEB, **PROVENANCE, **further}
 
     def read(self, shard: InputShard, skip: Skips) -> Iterator[pa.RecordBatch]:
         rows: list[dict[str, object]] = []

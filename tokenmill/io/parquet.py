@@ -37,7 +37,7 @@ class ReadParquet(Source):
 
     def columns_added(self) -> Mapping[str, pa.DataType]:
         further = {**dict.fromkeys(self.signals, pa.float64()), **dict.fromkeys(self.tags, pa.string())}
-        return {**further, **_TABULAR}
+        return {**_TABULAR, **further}
 
     def read(self, shard: InputShard, skip: Skips) -> Iterator[pa.RecordBatch]:
         row = 0

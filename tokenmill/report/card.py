@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 from tokenmill import __version__
 from tokenmill.report.funnel import Funnel
@@ -28,7 +31,7 @@ def render_card(funnel: Funnel) -> str:
 
 ```python
 import duckdb
-duckdb.sql("select url, text from 'data/*.parquet' limit 5")
+duckdb.sql("select url, {_shown(run)} from 'data/*.parquet' limit 5")
 ```
 
 {_mode(funnel)}## What was kept and why
@@ -50,7 +53,7 @@ metadata) are counted only.
 |---|---|
 {columns}
 
-`token_count` is null until the data set is tokenized.
+{_tokens(run)}
 
 ## Again
 
@@ -69,6 +72,25 @@ page said about reuse, without judging. Removal of personal data covers what the
 ({_pii_stages(funnel)}); names and postal addresses are not removed. Filters make mistakes in both directions:
 see `report.html` for samples.
 """
+
+
+def _shown(run: Mapping[str, Any]) -> str:
+    return "text" if "text" in run["columns"] else "token_count"
+
+
+def _tokens(run: Mapping[str, Any]) -> str:
+    """What `token_count` holds, and where the tokens are."""
+    tokenizers = {entry["config"]["tokenizer"]: entry for entry in run["stages"] if entry["config"].get("tokenizer")}
+    if not tokenizers:
+        return "`token_count` is null until the data set is tokenized."
+    names = ", ".join(f"`{Path(name).name or name}`" for name in tokenizers)
+    text = f"`token_count` counts tokens of {names}, without EOS."
+    if "text" in run["columns"]:
+        return text
+    return (
+        f"{text} The texts are in `tokens/`, as ids: `tokens/manifest.json` says what they are, and\n"
+        "`tokens/*.documents.parquet` which document is where."
+    )
 
 
 def _mode(funnel: Funnel) -> str:
