@@ -1,4 +1,4 @@
-"""`tokenmill origin`: from a token of a shard to its document and the archived record, and from a document to tokens."""
+"""`tokenmill origin`: from a token to its document and the archived record, and from a document to its tokens."""
 
 from __future__ import annotations
 

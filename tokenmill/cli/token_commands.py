@@ -7,6 +7,8 @@ from typing import Annotated, Optional
 
 import typer
 
+from tokenmill.core.errors import ConfigError
+
 token_app = typer.Typer()
 
 
@@ -27,7 +29,9 @@ class Engine(StrEnum):
 @token_app.command()
 def tokenize(
     run: Annotated[str, typer.Argument(help="folder of a finished run, or documents: a folder or pattern of files")],
-    output: Annotated[str, typer.Option("--output", help="folder of the token set; one that is there is resumed")],
+    output: Annotated[
+        Optional[str], typer.Option("--output", help="folder of the token set; one that is there is resumed")
+    ] = None,
     tokenizer: Annotated[
         Optional[str], typer.Option("--tokenizer", help="tokenizer.json, a folder with one, or a name on the hub")
     ] = None,
@@ -58,8 +62,17 @@ def tokenize(
     preflight: Annotated[
         bool, typer.Option("--preflight/--no-preflight", help="look at the free disk space before the run")
     ] = True,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="look through a finished set instead: files, digests, EOS, ids, tables")
+    ] = False,
 ) -> None:
     """Turn documents into token shards, shuffled, with lineage. Run it again to resume."""
+    if verify:
+        from tokenmill.cli.verify_tokens import verify_command
+
+        raise typer.Exit(verify_command(run))
+    if output is None:
+        raise ConfigError("no output given", fix="--output FOLDER for the token set")
     from tokenmill.cli.tokenize import TokenizeRequest
     from tokenmill.cli.tokenize import tokenize as tokenize_documents
     from tokenmill.core.amounts import parse_amount
@@ -87,3 +100,42 @@ def tokenize(
         preflight=preflight,
     )
     raise typer.Exit(tokenize_documents(request))
+
+
+@token_app.command()
+def origin(
+    target: Annotated[
+        str, typer.Argument(help="shard: a file of ids or SET/NAME; with --id or --url a set or a shard")
+    ],
+    offset: Annotated[Optional[int], typer.Argument(help="offset of a token in the shard, from 0, in tokens")] = None,
+    id: Annotated[
+        Optional[str], typer.Option("--id", help="where are the tokens of the document with this id?")
+    ] = None,
+    url: Annotated[Optional[str], typer.Option("--url", help="... of the documents with this address?")] = None,
+    text: Annotated[bool, typer.Option("--text", help="show the text around the token")] = False,
+    record: Annotated[bool, typer.Option("--record", help="show the archived record")] = False,
+    archives: Annotated[
+        Optional[list[str]], typer.Option("--archives", help="folder of archives that have moved (repeatable)")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="for programs, one line per document")] = False,
+) -> None:
+    """Which document and archived record does a token come from; or where are a document's tokens."""
+    from tokenmill.cli.origin import show_origin
+
+    show_origin(target, offset, id=id, url=url, text=text, record=record, archives=tuple(archives or ()), as_json=json)
+
+
+@token_app.command()
+def export(
+    tokens: Annotated[str, typer.Argument(help="finished token set")],
+    format: Annotated[str, typer.Option("--format", help="mds (MosaicML streaming) or litdata")],
+    output: Annotated[str, typer.Option("--output", "-o", help="new folder")],
+    sequence_length: Annotated[
+        int, typer.Option("--sequence-length", help="tokens of a sample; 0: a sample is a document")
+    ] = 0,
+    file_size: Annotated[str, typer.Option("--file-size", help="about the bytes of a file")] = "64MB",
+) -> None:
+    """Write a token set as samples, in the layout of another library."""
+    from tokenmill.cli.export_tokens import export_command
+
+    export_command(tokens, output, format=format, sequence_length=sequence_length, file_size=file_size)

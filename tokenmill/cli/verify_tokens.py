@@ -15,7 +15,8 @@ def verify_command(location: str, *, digests: bool = True) -> int:
     tokens = TokenSet.open(location)
     console = output_console()
     count = 0
-    for count, problem in enumerate(problems_of(tokens, digests=digests), 1):
+    for problem in problems_of(tokens, digests=digests):
+        count += 1
         console.print(safe_line(problem), highlight=False, soft_wrap=True)
     manifest = tokens.manifest
     holds = f"{manifest.tokens:,} tokens of {manifest.documents:,} documents in {len(manifest.shards):,} shards"

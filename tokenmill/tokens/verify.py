@@ -17,6 +17,8 @@ from tokenmill.tokens.formats.readback import problems_of_layout
 from tokenmill.tokens.formats.registry import format_names, token_format
 from tokenmill.tokens.tokenset import DOCUMENT_COLUMNS, TOKENIZER_JSON, TokenSet, TokenShard
 
+_FILE = {"path", "bytes", "sha256"}
+_PLACES = pa.schema([("token_start", pa.int64()), ("token_count", pa.int64())])
 _BLOCK = 1 << 22
 """Ids, or bytes, that are looked at in one go."""
 
@@ -37,9 +39,14 @@ def problems_of(tokens: TokenSet, *, digests: bool = True) -> Iterator[str]:
     manifest = tokens.manifest
     yield from _totals(tokens)
     yield from _tokenizer(tokens)
+    yield from _strangers(tokens)
     for entry in manifest.shards:
         broken = False
-        for file in entry.files.values():
+        for kind, file in entry.files.items():
+            if not _FILE <= set(file):
+                broken = True
+                yield f"manifest.json: of the file {kind!r} of shard {entry.name} it does not say {sorted(_FILE)}"
+                continue
             for problem in _file(tokens.folder, file, digests):
                 broken = True
                 yield problem
@@ -72,6 +79,18 @@ def _tokenizer(tokens: TokenSet) -> Iterator[str]:
         yield f"{TOKENIZER_JSON}: it is missing"
     elif hashlib.sha256(path.read_bytes()).hexdigest() != tokens.manifest.tokenizer.sha256:
         yield f"{TOKENIZER_JSON}: it is not the tokenizer of the manifest, its SHA-256 differs"
+
+
+def _strangers(tokens: TokenSet) -> Iterator[str]:
+    """Files that look like shards and are none: many readers take all that the folder has."""
+    layout = tokens.manifest.layout
+    if layout not in format_names():
+        return
+    known = {str(file.get("path")) for shard in tokens.manifest.shards for file in shard.files.values()}
+    endings = tuple(token_format(layout).files.values())
+    for path in sorted(tokens.folder.iterdir()):
+        if path.name.endswith(endings) and path.name not in known:
+            yield f"{path.name}: it is no file of the set, but readers of {layout} could take it for one"
 
 
 def _file(folder: Path, file: Mapping[str, Any], digests: bool) -> Iterator[str]:
@@ -107,10 +126,9 @@ def _shard(shard: TokenShard, tokens: TokenSet) -> Iterator[str]:
         yield f"{shard.name}: it has files of the kinds {sorted(shard.entry.files)}, not {sorted(kinds)}"
         return
     try:
-        table = shard.documents(["token_start", "token_count"])
-        ids = shard.ids
+        table = shard.documents(_PLACES.names).select(_PLACES.names).cast(_PLACES)
     except (ShardError, pa.ArrowException) as error:
-        yield " ".join(str(error).split())
+        yield f"{shard.documents_path.name}: {' '.join(str(error).split())}"
         return
     width = np.dtype(manifest.dtype).itemsize
     if shard.path.stat().st_size != manifest.offset + shard.tokens * width:
@@ -125,7 +143,7 @@ def _shard(shard: TokenShard, tokens: TokenSet) -> Iterator[str]:
     lengths = table.column("token_count").to_numpy() + eos
     paths = {kind: tokens.folder / str(file["path"]) for kind, file in shard.entry.files.items()}
     yield from problems_of_layout(manifest.layout, paths, width, lengths)
-    yield from _ids(shard, ids, np.cumsum(lengths) - 1, eos_id, manifest.tokenizer.vocab_size)
+    yield from _ids(shard, shard.ids, np.cumsum(lengths) - 1, eos_id, manifest.tokenizer.vocab_size)
 
 
 def _table(shard: TokenShard, table: pa.Table, eos: int) -> Iterator[str]:

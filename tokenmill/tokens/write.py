@@ -11,6 +11,7 @@ import importlib.metadata
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -87,7 +88,9 @@ class WriteTokens(Sink):
     @cached_property
     def _about(self) -> ShardAbout:
         loaded = self._loaded
-        return ShardAbout(np.dtype(loaded.dtype), loaded.eos_id if self.add_eos else None, loaded.vocab_size)
+        return ShardAbout(
+            np.dtype(loaded.dtype), loaded.eos_id if self.add_eos else None, loaded.vocab_size, Path(loaded.name).name
+        )
 
     def open(self, path: str, schema: pa.Schema) -> ShardWriter:
         raise NotImplementedError("WriteTokens writes several files: open_all")

@@ -14,7 +14,7 @@ from tests.tokens.support import make_set
 from tokenmill.tokens.formats.ds import for_people
 
 RNG = np.random.default_rng(3)
-SHARDS = [[RNG.integers(0, 50_000, size).tolist() for size in sizes] for sizes in ([3, 0, 17, 1], [], [40], [5] * 9)]
+SHARDS = [[RNG.integers(1, 50_000, size).tolist() for size in sizes] for sizes in ([3, 0, 17, 1], [], [40], [5] * 9)]
 
 
 def widths(shards: Any, width: int) -> Any:
@@ -83,6 +83,24 @@ def test_megatron_as_megatron_reads_it(tmp_path: Path, width: int) -> None:
         theirs = library.IndexedDataset(str(tokens.folder / f"{number:05d}"))
         assert [theirs[n].tolist() for n in range(len(theirs))] == [[*ids, 0] for ids in shard]
         assert theirs.document_indices.tolist() == list(range(len(shard) + 1))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("width", [2, 4])
+@pytest.mark.parametrize("eos_id", [None, 0])
+def test_olmo_as_olmo_core_reads_it(tmp_path: Path, width: int, eos_id: int | None) -> None:
+    library = pytest.importorskip("olmo_core.data.utils")
+    shards = [*widths(SHARDS, width), [[7, 7], []]]
+    tokens = make_set(tmp_path, shards, "olmo", eos_id=eos_id, vocab_size=65_536 if width == 2 else 200_000)
+    dtype = np.uint16 if width == 2 else np.uint32
+    for shard, documents in zip(tokens, shards, strict=True):
+        found = list(library.iter_document_indices(str(shard.path), dtype=dtype))
+        eos = [] if eos_id is None else [eos_id]
+        wanted = [one for one in ([*ids, *eos] for ids in documents) if one]
+        assert [np.memmap(shard.path, dtype)[start:end].tolist() for start, end in found] == wanted
+        if eos_id is not None and documents:
+            by_eos = library.iter_document_indices(str(shard.path), eos_token_id=eos_id, dtype=dtype)
+            assert list(by_eos) == found
 
 
 @given(st.one_of(st.integers(0, 10**13), st.integers(0, 10**4).map(lambda n: n * 10**9)))
