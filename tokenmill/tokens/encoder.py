@@ -14,12 +14,9 @@ where a look at the surroundings shows that this changes no id; where none can b
 from __future__ import annotations
 
 import json
-import os
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -27,9 +24,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tokenmill.core.errors import ConfigError, DocumentError
+from tokenmill.core.errors import DocumentError
 from tokenmill.tokens.formats.base import Ids
-from tokenmill.tokens.tokenizer import LoadedTokenizer, tokenizer_from
+from tokenmill.tokens.memo import PROBE, Memo, awkward_tokens
+from tokenmill.tokens.tokenizer import LoadedTokenizer, one_thread
+from tokenmill.tokens.untrusted import SEPARATOR, is_control, working_tokenizers
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -42,6 +41,8 @@ CHUNK = 1 << 20
 """Bytes of UTF-8 for one call of the library: some 100 MB for what it notes of each token."""
 _MARGIN = 64
 """Characters between a cut and the end of the window that it was found in: no pre-tokenizer looks farther ahead."""
+_JOINED = 256
+"""Short texts in one call of the library."""
 _SURROUNDINGS = 256
 """Characters on both sides of a cut between words that are encoded to see whether it changes ids."""
 _TRIES = 32
@@ -50,28 +51,15 @@ _BETWEEN_WORDS = re.compile(r"(?<=\S)[ \n](?=\w)")
 _IS_SPACE = np.zeros(256, np.bool_)
 _IS_SPACE[[9, 10, 11, 12, 13, 32]] = True
 
-_CONTROL = re.compile(r"<[^\s<>]+>|\[[A-Z0-9_/]+\]")
-_HTML = re.compile(
-    r"</?(a|b|blockquote|body|br|caption|code|dd|div|dl|dt|em|h[1-6]|head|hr|html|i|img|li|ol|p|pre|span|strong|sub|sup"
-    r"|table|tbody|td|tfoot|th|thead|title|tr|u|ul)/?>"
-)
-
-
-def is_control(content: str, special: bool) -> bool:
-    """Whether an added token is one that texts must not become.
-
-    Special tokens are, and what is written like one without being marked so: `<...>` without white space or `[...]` in
-    capitals, such as `<|im_start|>`, `<think>`, `[INST]`. Elements of HTML that some vocabularies list (`<table>`) are
-    text; `<s>` and `</s>` are not.
-    """
-    return special or (_CONTROL.fullmatch(content) is not None and _HTML.fullmatch(content) is None)
-
 
 class Encoder:
     """Encodes texts with a tokenizer. Equal texts give equal ids, whatever stands beside them."""
 
-    def __init__(self, loaded: LoadedTokenizer, *, longest_run: int = LONGEST_RUN, chunk: int = CHUNK) -> None:
-        """longest_run: characters, see `LONGEST_RUN`. chunk: bytes, see `CHUNK`.
+    def __init__(
+        self, loaded: LoadedTokenizer, *, longest_run: int = LONGEST_RUN, chunk: int = CHUNK, remember: bool = True
+    ) -> None:
+        """longest_run: characters, see `LONGEST_RUN`. chunk: bytes, see `CHUNK`. remember: encode no word twice
+        (`tokens/memo.py`) where the tokenizer allows it; the ids are the same.
 
         ConfigError where a control token would come out of its text whatever is done.
         """
@@ -81,14 +69,23 @@ class Encoder:
         self.dtype: np.dtype[Any] = np.dtype(loaded.dtype)
         with one_thread():
             self._plain = loaded.make()
-            working = _working(loaded, self._plain)
+            working = working_tokenizers(loaded, self._plain)
         self.control_ids = working.control
         """Ids that no text may give."""
         self._whole = working.whole
         self._rest = working.rest
+        self._words = working.words
+        self._joining = working.joining
+        self._separator = working.joining.token_to_id(SEPARATOR)
         self._margin = max(_MARGIN, working.longest_added + 1)
         self._forbidden = np.zeros(loaded.vocab_size, np.bool_)
         self._forbidden[sorted(self.control_ids)] = True
+        self._awkward = awkward_tokens(
+            json.loads(loaded.canonical), lambda content, special: not is_control(content, special)
+        )
+        self._memo = Memo(self._library, self.dtype) if remember and self._awkward is not None else None
+        if self._memo is not None and not self._same(PROBE):
+            self._memo = None
 
     def encode(self, texts: Texts) -> tuple[Ids, npt.NDArray[np.int64]]:
         """(ids of all texts one behind the other, tokens of each text), without EOS. A null counts as an empty text.
@@ -102,14 +99,49 @@ class Encoder:
         offsets, data = _buffers(array)
         with one_thread():
             for start, stop in _chunks(offsets, self.chunk):
-                some = array.slice(start, stop - start).to_pylist()
-                for row in _suspects(offsets[start : stop + 1], data, self.longest_run, self.chunk):
-                    some[row] = self._pieces(some[row])
-                found = self._encode(some, lengths[start:stop])
+                bounds = offsets[start : stop + 1]
+                suspects = list(_suspects(bounds, data, self.longest_run, self.chunk))
+                if self._memo is not None and not suspects and not self._has_awkward(data, bounds):
+                    found: npt.NDArray[Any] = self._memo.encode(bounds, data, lengths[start:stop])
+                else:
+                    some = array.slice(start, stop - start).to_pylist()
+                    for row in suspects:
+                        some[row] = self._pieces(some[row])
+                    found = self._encode(some, lengths[start:stop])
                 if self._forbidden[found].any():
                     raise self._escaped(found)
                 parts.append(found)
         return np.concatenate(parts), lengths
+
+    def _has_awkward(self, data: npt.NDArray[np.uint8], bounds: npt.NDArray[np.int64]) -> bool:
+        if not self._awkward:
+            return False
+        text = data[bounds[0] : bounds[-1]].tobytes()
+        return any(token in text for token in self._awkward)
+
+    def _library(self, texts: list[str]) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
+        """(ids of texts, tokens of each), many texts with one call, which costs more than a word."""
+        groups = [texts[start : start + _JOINED] for start in range(0, len(texts), _JOINED)]
+        joined = [SEPARATOR.join(some) for some in groups]
+        if any(one.count(SEPARATOR) != len(some) - 1 for one, some in zip(joined, groups, strict=True)):
+            lengths = np.zeros(len(texts), np.int64)  # a page has the separator
+            return self._ids(self._whole, texts, lengths), lengths
+        parts, counts = [np.empty(0, self.dtype)], [np.empty(0, np.int64)]
+        for encoding in self._joining.encode_batch_fast(joined, add_special_tokens=False):
+            ids = np.array(encoding.ids, np.uint32)
+            between = ids == self._separator
+            parts.append(ids[~between].astype(self.dtype))
+            counts.append(np.diff(np.flatnonzero(between), prepend=-1, append=len(ids)) - 1)
+        return np.concatenate(parts), np.concatenate(counts)
+
+    def _same(self, text: str) -> bool:
+        """Whether a text encoded in pieces has the ids of the whole."""
+        assert self._memo is not None
+        lengths = np.zeros(1, np.int64)
+        offsets, data = _buffers(_strings([text]))
+        with one_thread():
+            whole, _ = self._library([text])
+            return np.array_equal(self._memo.encode(offsets, data, lengths), whole)
 
     def decode(self, ids: npt.ArrayLike) -> str:
         """The text of ids, control tokens included. What is no UTF-8 becomes U+FFFD."""
@@ -171,7 +203,7 @@ class Encoder:
 
     def _cut(self, window: str) -> int:
         """The last place in a window where a word of the pre-tokenizer begins, else its end: the window is one word."""
-        encoding = self._rest.encode(window, add_special_tokens=False)
+        encoding = self._words.encode(window, add_special_tokens=False)
         words, offsets = encoding.word_ids, encoding.offsets
         for number in range(len(words) - 1, 0, -1):
             place: int = offsets[number][0]
@@ -203,7 +235,7 @@ class Encoder:
         left, right = text[begin:place], text[place : place + _SURROUNDINGS]
         encoding = self._rest.encode(left + right, add_special_tokens=False)
         ids, words, offsets = encoding.ids, encoding.word_ids, encoding.offsets
-        number = next((n for n, (first, _) in enumerate(offsets) if first == len(left)), 0)
+        number = next((n for n, (first, _) in enumerate(offsets) if first >= len(left)), 0)
         apart = self._rest.encode(left, add_special_tokens=False).ids
         apart += self._rest.encode(right, add_special_tokens=False).ids
         return number > 0 and words[number] != words[number - 1] and apart == ids
@@ -216,21 +248,6 @@ class Encoder:
             why="its vocabulary spells that token out of ordinary parts",
             fix="use a tokenizer whose control tokens are added tokens only",
         )
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """The library works on the thread that calls it: workers have one core each. Leaves the environment as it was."""
-    name = "TOKENIZERS_PARALLELISM"  # read by the library at every call
-    before = os.environ.get(name)
-    os.environ[name] = "false"
-    try:
-        yield
-    finally:
-        if before is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = before
 
 
 def _strings(texts: Texts) -> pa.Array:
@@ -269,97 +286,3 @@ def _suspects(offsets: npt.NDArray[np.int64], data: npt.NDArray[np.uint8], run: 
         gaps = np.diff(spaces, prepend=-1, append=sizes[row])
         if sizes[row] > chunk or gaps.max() - 1 > run:
             yield row
-
-
-@dataclass(frozen=True)
-class _Working:
-    """Tokenizers for encoding."""
-
-    whole: Tokenizer
-    """For texts and their beginnings."""
-    rest: Tokenizer
-    """For pieces that continue a text: nothing is put before them or stripped from them."""
-    control: frozenset[int]
-    longest_added: int
-    """Characters of the longest added token that texts may become."""
-
-
-def _working(loaded: LoadedTokenizer, plain: Tokenizer) -> _Working:
-    """The tokenizers that encode, made from the canonical one: control tokens are never looked for."""
-    spec = json.loads(loaded.canonical)
-    added = plain.get_added_tokens_decoder()
-    control = {number: token.content for number, token in added.items() if is_control(token.content, token.special)}
-    control[loaded.eos_id] = loaded.eos_token
-    for token in spec.get("added_tokens") or ():
-        token["special"] = token["content"] in control.values()
-    spec["post_processor"] = None  # it would trim the offsets at which texts are cut
-    whole = _encoding(spec, loaded)
-    unknown = _unknown(spec["model"])
-    reachable = {
-        n: text for n, text in control.items() if (n == loaded.eos_id or text != unknown) and _spelled(whole, n, text)
-    }
-    if reachable:
-        _hide(spec["model"], reachable, loaded)
-        whole = _encoding(spec, loaded)
-    left = {number: token.content for number, token in added.items() if number not in control}
-    moved = [text for number, text in left.items() if whole.token_to_id(text) != number]
-    still = [text for number, text in reachable.items() if _spelled(whole, number, text)]
-    if moved or still:
-        raise ConfigError(
-            f"{loaded.name} cannot encode untrusted text",
-            why=f"the text {(moved or still)[0]!r} would become a token that it must not become",
-            fix="use a tokenizer whose control tokens are added tokens only",
-        )
-    rest = _encoding({**spec, **{key: _continuing(spec.get(key)) for key in ("normalizer", "pre_tokenizer")}}, loaded)
-    forbidden = frozenset(number for number, text in control.items() if number == loaded.eos_id or text != unknown)
-    return _Working(whole, rest, forbidden, max(map(len, left.values()), default=0))
-
-
-def _encoding(spec: Mapping[str, Any], loaded: LoadedTokenizer) -> Tokenizer:
-    tokenizer = tokenizer_from(json.dumps(spec, ensure_ascii=False).encode(), loaded.name)
-    tokenizer.encode_special_tokens = True
-    return tokenizer
-
-
-def _unknown(model: Mapping[str, Any]) -> str | None:
-    """The token for what a vocabulary has not: texts may give it."""
-    if model.get("unk_id") is not None:
-        piece: str = model["vocab"][model["unk_id"]][0]
-        return piece
-    return model.get("unk_token")
-
-
-def _spelled(tokenizer: Tokenizer, number: int, text: str) -> bool:
-    """Whether the text of a token gives its id."""
-    around = (text, f" {text}", f"a{text}a", f"a {text} a", f"\n{text}")
-    return any(number in tokenizer.encode(shown, add_special_tokens=False).ids for shown in around)
-
-
-def _hide(model: dict[str, Any], tokens: Mapping[int, str], loaded: LoadedTokenizer) -> None:
-    """Give tokens in a vocabulary names that no page has, so that the model does not find their texts."""
-    names = {text: f"{loaded.sha256}/{number}" for number, text in tokens.items()}
-    vocab = model["vocab"]
-    if isinstance(vocab, list):
-        model["vocab"] = [[names.get(piece, piece), score] for piece, score in vocab]
-        return
-    model["vocab"] = {names.get(piece, piece): number for piece, number in vocab.items()}
-    if "merges" in model:
-        pairs = [pair if isinstance(pair, list) else pair.split(" ") for pair in model["merges"]]
-        model["merges"] = [pair for pair in pairs if not names.keys() & {*pair, "".join(pair)}]
-
-
-def _continuing(part: Any) -> Any:
-    """A normalizer or pre-tokenizer for the rest of a text, whose beginning was encoded before."""
-    if not isinstance(part, dict):
-        return part
-    inner = next((key for key in ("normalizers", "pretokenizers") if key in part), None)
-    if inner is not None:
-        return {**part, inner: [kept for kept in map(_continuing, part[inner]) if kept is not None]}
-    if part.get("type") == "Prepend":
-        return None
-    changes: dict[str, dict[str, Any]] = {
-        "Metaspace": {"prepend_scheme": "never", **({"add_prefix_space": False} if "add_prefix_space" in part else {})},
-        "ByteLevel": {"add_prefix_space": False} if "add_prefix_space" in part else {},
-        "Strip": {"strip_left": False},
-    }
-    return {**part, **changes.get(part.get("type", ""), {})}

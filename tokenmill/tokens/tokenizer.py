@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -83,25 +85,33 @@ def load_tokenizer(name: str, *, eos: str | None = None, revision: str = "") -> 
     """
     place, folder = _found(name, revision)
     spec = _read_object(place) if place.name != MERGES else _from_merges(folder)
+    canonical = _canonical(spec, place, name)
+    tokenizer = tokenizer_from(canonical, str(place))
+    return _described(name, canonical, tokenizer, _end_of_text(tokenizer, name, eos, folder))
+
+
+def loaded_from(spec: Mapping[str, Any], name: str, *, eos: str) -> LoadedTokenizer:
+    """The tokenizer that the contents of a `tokenizer.json` describe. ConfigError where it has no token `eos`."""
+    canonical = _canonical(spec, Path(name), name)
+    tokenizer = tokenizer_from(canonical, name)
+    return _described(name, canonical, tokenizer, _end_of_text(tokenizer, name, eos, Path(name)))
+
+
+def _described(name: str, canonical: bytes, tokenizer: Tokenizer, eos: str) -> LoadedTokenizer:
+    vocab = tokenizer.get_vocab(with_added_tokens=True)
+    return LoadedTokenizer(name, canonical, max(vocab.values()) + 1, int(vocab[eos]), eos)
+
+
+def _canonical(spec: Mapping[str, Any], place: Path, name: str) -> bytes:
     if not isinstance(spec.get("model"), dict):
         raise ConfigError(
             f"{name} is no tokenizer", where=str(place), why="it has no model", fix=f"give the path of a {TOKENIZER}"
         )
-    spec |= {"truncation": None, "padding": None}
-    text = json.dumps(spec, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    whole = {**spec, "truncation": None, "padding": None}
     try:
-        canonical = text.encode()
+        return json.dumps(whole, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
     except UnicodeEncodeError as error:
         raise _broken(place, "it holds a lone surrogate") from error
-    tokenizer = tokenizer_from(canonical, str(place))
-    eos_token = _end_of_text(tokenizer, name, eos, folder)
-    return LoadedTokenizer(
-        name=name,
-        canonical=canonical,
-        vocab_size=max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1,
-        eos_id=int(tokenizer.token_to_id(eos_token)),  # type: ignore[arg-type]
-        eos_token=eos_token,
-    )
 
 
 def tokenizer_from(spec: bytes, where: str) -> Tokenizer:
@@ -116,6 +126,21 @@ def tokenizer_from(spec: bytes, where: str) -> Tokenizer:
         return Tokenizer.from_str(spec.decode())
     except Exception as error:  # the library raises Exception itself
         raise _broken(Path(where), str(error)) from error
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """The library works on the thread that calls it: workers have one core each. Leaves the environment as it was."""
+    name = "TOKENIZERS_PARALLELISM"  # read by the library at every call
+    before = os.environ.get(name)
+    os.environ[name] = "false"
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = before
 
 
 def library_version() -> str:
