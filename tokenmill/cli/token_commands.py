@@ -35,6 +35,16 @@ def tokenize(
     tokenizer: Annotated[
         Optional[str], typer.Option("--tokenizer", help="tokenizer.json, a folder with one, or a name on the hub")
     ] = None,
+    train_bpe: Annotated[
+        Optional[int], typer.Option("--train-bpe", help="train a byte-level BPE of so many tokens on the documents")
+    ] = None,
+    train_bytes: Annotated[str, typer.Option("--train-bytes", help="with --train-bpe: text to train on")] = "1G",
+    pretokenizer: Annotated[
+        str, typer.Option("--pretokenizer", help="with --train-bpe: what a word is (gpt2, gpt4, gpt4o)")
+    ] = "gpt4",
+    reference: Annotated[
+        str, typer.Option("--reference", help="with --train-bpe: a tokenizer to compare with, such as gpt2")
+    ] = "",
     format: Annotated[str, typer.Option("--format", help="ds, megatron, olmo, llmc or nanogpt")] = "ds",
     order: Annotated[
         Order, typer.Option("--order", help="shuffled: one random order of all documents; source: as they come")
@@ -77,6 +87,15 @@ def tokenize(
     from tokenmill.cli.tokenize import tokenize as tokenize_documents
     from tokenmill.core.amounts import parse_amount
 
+    train = None
+    if train_bpe is not None:
+        from tokenmill.cli.train_bpe import TrainRequest
+        from tokenmill.tokens.bpe import BpeSettings
+
+        settings_of_bpe = {"pretokenizer": pretokenizer, "sample_bytes": parse_amount(train_bytes, "bytes of text")}
+        if eos:
+            settings_of_bpe["special_tokens"] = (eos,)
+        train = TrainRequest(BpeSettings(vocab_size=train_bpe, **settings_of_bpe), reference)
     settings = {
         "eos": eos or "",
         "revision": revision,
@@ -84,7 +103,7 @@ def tokenize(
         "format": format,
         "order": order.value,
         "seed": seed,
-        "shard_tokens": parse_amount(shard_tokens),
+        "shard_tokens": parse_amount(shard_tokens, "a number of tokens"),
     }
     request = TokenizeRequest(
         input=run,
@@ -98,6 +117,7 @@ def tokenize(
         ray_address=ray_address,
         log_json=log_json,
         preflight=preflight,
+        train=train,
     )
     raise typer.Exit(tokenize_documents(request))
 

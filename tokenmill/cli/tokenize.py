@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tokenmill.cli.console import output_console, safe
+from tokenmill.cli.recipes import import_stages
 from tokenmill.cli.run import RunRequest, run_spec
+from tokenmill.cli.train_bpe import TrainRequest, train_tokenizer
 from tokenmill.core.errors import ConfigError, did_you_mean
 from tokenmill.core.pipeline import Pipeline
 from tokenmill.core.plan import make_plan
@@ -51,10 +53,18 @@ class TokenizeRequest:
     ray_address: str | None = None
     log_json: str | None = None
     preflight: bool = True
+    train: TrainRequest | None = None
+    """A tokenizer to be trained on the documents, instead of `tokenizer`."""
 
 
 def tokenize(request: TokenizeRequest) -> int:
     """Encode, shuffle and write; tell what came of it; returns the exit code."""
+    if request.train is not None:
+        if request.tokenizer:
+            raise ConfigError("--tokenizer and --train-bpe are two ways to say which tokenizer", fix="leave one out")
+        import_stages()
+        _, inputs, source = documents_of(request.input, request.tags)
+        request = replace(request, tokenizer=train_tokenizer(request.train, inputs, source, request.output))
     spec = tokenize_spec(request)
     code = run_spec(
         RunRequest(
@@ -76,9 +86,11 @@ def tokenize(request: TokenizeRequest) -> int:
 
 def tokenize_spec(request: TokenizeRequest) -> RunSpec:
     """What `tokenmill tokenize` will run. ConfigError where the input is no finished run and no documents."""
+    import_stages()
     if not request.tokenizer:
         raise ConfigError(
-            "no tokenizer given", fix="--tokenizer PATH_OR_NAME (a tokenizer.json, a folder, a name on the hub)"
+            "no tokenizer given",
+            fix="--tokenizer PATH_OR_NAME (a tokenizer.json, a folder, a name on the hub), or --train-bpe 32000",
         )
     location, inputs, source = documents_of(request.input, request.tags)
     sink = WriteTokens(tokenizer=_absolute(request.tokenizer), **request.settings)
