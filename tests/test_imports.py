@@ -21,6 +21,9 @@ ROOT = Path(__file__).resolve().parents[1]
         "tokenmill.dedup.minhash",
         "tokenmill.dedup.lines",
         "tokenmill.dedup.substring",
+        "tokenmill.tokens.decontaminate.stage",
+        "tokenmill.tokens.write",
+        "tokenmill.tokens.loader",
     ],
 )
 def test_a_leaf_loads_nothing_heavy(module: str) -> None:

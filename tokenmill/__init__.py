@@ -45,15 +45,21 @@ if TYPE_CHECKING:
     from tokenmill.io.warc import ReadWarc
     from tokenmill.io.wet import ReadWet
     from tokenmill.text.measure import TextSignals
+    from tokenmill.tokens.decontaminate.stage import DropContaminated, FindContamination, MaskContamination
+    from tokenmill.tokens.stages import CountTokens, EncodeText
+    from tokenmill.tokens.write import WriteTokens
 
 _EXPORTS = {
     "Annotate": "core.stage",
     "Barrier": "core.stage",
     "C4Lines": "filters.c4",
     "C4Quality": "filters.c4",
+    "CountTokens": "tokens.stages",
     "DecodeHtml": "extract.decode",
     "Doc": "core.doc",
     "Drop": "core.rule",
+    "DropContaminated": "tokens.decontaminate.stage",
+    "EncodeText": "tokens.stages",
     "EncoderScore": "classifiers.encoder.stage",
     "EncoderScoreGpu": "classifiers.encoder.stage",
     "Ensemble": "classifiers.ensemble",
@@ -61,6 +67,7 @@ _EXPORTS = {
     "ExtractText": "extract.text",
     "FastTextScore": "classifiers.fasttext.stage",
     "Filter": "core.stage",
+    "FindContamination": "tokens.decontaminate.stage",
     "FineWeb2Gopher": "filters.fineweb2",
     "FineWeb2Quality": "filters.fineweb2",
     "FineWeb2Repetition": "filters.fineweb2",
@@ -71,6 +78,7 @@ _EXPORTS = {
     "LanguageGate": "extract.gate",
     "LanguageId": "filters.language",
     "LineDedup": "dedup.lines",
+    "MaskContamination": "tokens.decontaminate.stage",
     "MinHashDedup": "dedup.minhash",
     "NsfwClassifierFilter": "filters.toxicity",
     "NsfwSignals": "filters.nsfw",
@@ -99,6 +107,7 @@ _EXPORTS = {
     "UrlDedup": "dedup.exact",
     "UrlFilter": "filters.url",
     "WriteParquet": "io.parquet",
+    "WriteTokens": "tokens.write",
     "signal": "core.signals",
 }
 """Public name -> module that defines it."""
@@ -108,9 +117,12 @@ __all__ = [
     "Barrier",
     "C4Lines",
     "C4Quality",
+    "CountTokens",
     "DecodeHtml",
     "Doc",
     "Drop",
+    "DropContaminated",
+    "EncodeText",
     "EncoderScore",
     "EncoderScoreGpu",
     "Ensemble",
@@ -118,6 +130,7 @@ __all__ = [
     "ExtractText",
     "FastTextScore",
     "Filter",
+    "FindContamination",
     "FineWeb2Gopher",
     "FineWeb2Quality",
     "FineWeb2Repetition",
@@ -128,6 +141,7 @@ __all__ = [
     "LanguageGate",
     "LanguageId",
     "LineDedup",
+    "MaskContamination",
     "MinHashDedup",
     "NsfwClassifierFilter",
     "NsfwSignals",
@@ -156,6 +170,7 @@ __all__ = [
     "UrlDedup",
     "UrlFilter",
     "WriteParquet",
+    "WriteTokens",
     "__version__",
     "signal",
 ]

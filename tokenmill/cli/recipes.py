@@ -18,7 +18,7 @@ from tokenmill.core.settings import parse_assignment
 _STAGE_PACKAGES = ("io", "text", "dedup", "extract", "filters", "interop")
 _STAGE_MODULES = (
     *(f"classifiers.{name}" for name in ("bins", "decide", "ensemble", "encoder.stage", "fasttext.stage")),
-    *(f"tokens.{name}" for name in ("stages", "write")),
+    *(f"tokens.{name}" for name in ("stages", "write", "decontaminate.stage", "mix.source", "mix.write")),
 )
 """Those of larger packages that define stages; others would load PyTorch."""
 

@@ -26,6 +26,25 @@ class Engine(StrEnum):
     ray = "ray"
 
 
+WorkersOption = Annotated[int, typer.Option("--workers", help="processes; -1: one per core; 0: all in this process")]
+ExecutorOption = Annotated[Engine, typer.Option("--executor", help="local: processes here; ray: a Ray cluster")]
+RayAddressOption = Annotated[Optional[str], typer.Option("--ray-address", help="as with tokenmill run")]
+LogOption = Annotated[
+    Optional[str], typer.Option("--log-json", help="file to append one JSON object per event to; - for stderr")
+]
+PreflightOption = Annotated[
+    bool, typer.Option("--preflight/--no-preflight", help="look at the free disk space before the run")
+]
+
+
+class Action(StrEnum):
+    """What becomes of a document with benchmark items."""
+
+    drop = "drop"
+    mask = "mask"
+    find = "find"
+
+
 @token_app.command()
 def tokenize(
     run: Annotated[str, typer.Argument(help="folder of a finished run, or documents: a folder or pattern of files")],
@@ -63,15 +82,18 @@ def tokenize(
     set: Annotated[
         Optional[list[str]], typer.Option("--set", help="change a setting: stage.field=value (repeatable)")
     ] = None,
-    workers: Annotated[int, typer.Option("--workers", help="processes; -1: one per core; 0: all in this process")] = -1,
-    executor: Annotated[Engine, typer.Option("--executor", help="local or ray")] = Engine.local,
-    ray_address: Annotated[Optional[str], typer.Option("--ray-address", help="as with tokenmill run")] = None,
-    log_json: Annotated[
-        Optional[str], typer.Option("--log-json", help="file to append one JSON object per event to; - for stderr")
+    workers: WorkersOption = -1,
+    executor: ExecutorOption = Engine.local,
+    ray_address: RayAddressOption = None,
+    log_json: LogOption = None,
+    preflight: PreflightOption = True,
+    decontaminate: Annotated[
+        Optional[list[str]],
+        typer.Option("--decontaminate", help="benchmark files, folder or pattern: documents with their items go"),
     ] = None,
-    preflight: Annotated[
-        bool, typer.Option("--preflight/--no-preflight", help="look at the free disk space before the run")
-    ] = True,
+    decontaminate_action: Annotated[
+        Action, typer.Option("--decontaminate-action", help="drop documents, mask items, or find them only")
+    ] = Action.drop,
     verify: Annotated[
         bool, typer.Option("--verify", help="look through a finished set instead: files, digests, EOS, ids, tables")
     ] = False,
@@ -118,6 +140,8 @@ def tokenize(
         log_json=log_json,
         preflight=preflight,
         train=train,
+        against=tuple(decontaminate or ()),
+        action=decontaminate_action.value,
     )
     raise typer.Exit(tokenize_documents(request))
 
@@ -159,3 +183,79 @@ def export(
     from tokenmill.cli.export_tokens import export_command
 
     export_command(tokens, output, format=format, sequence_length=sequence_length, file_size=file_size)
+
+
+@token_app.command()
+def decontaminate(
+    against: Annotated[list[str], typer.Option("--against", help="benchmark files, folder or pattern (repeatable)")],
+    input: Annotated[Optional[str], typer.Argument(help="run, or Parquet or JSON Lines files")] = None,
+    output: Annotated[Optional[str], typer.Option("--output", help="folder of the new run, or of the report")] = None,
+    action: Annotated[
+        Action, typer.Option("--action", help="drop documents, mask items, or find them only")
+    ] = Action.drop,
+    report: Annotated[bool, typer.Option("--report", help="tell which items leak, and how often")] = False,
+    self_test: Annotated[bool, typer.Option("--self-test", help="plant items and look for them")] = False,
+    documents: Annotated[Optional[str], typer.Option("--documents", help="clean documents for the self-test")] = None,
+    field: Annotated[
+        Optional[list[str]], typer.Option("--field", help="field of benchmark objects (repeatable)")
+    ] = None,
+    text_column: Annotated[str, typer.Option("--text-column", help="column of the texts")] = "text",
+    per_task: Annotated[int, typer.Option("--per-task", help="items that the self-test plants of each task")] = 100,
+    seed: Annotated[int, typer.Option("--seed", help="of the self-test")] = 0,
+    min_share: Annotated[Optional[float], typer.Option("--min-share", help="share of an item's 8-grams (0.5)")] = None,
+    min_13grams: Annotated[Optional[int], typer.Option("--min-13grams", help="13-grams in common (16)")] = None,
+    workers: WorkersOption = -1,
+    executor: ExecutorOption = Engine.local,
+    ray_address: RayAddressOption = None,
+    preflight: PreflightOption = True,
+    json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
+) -> None:
+    """Keep benchmark items out of a data set, see which ones leak, or test how well they are found."""
+    from tokenmill.cli.decontaminate import DecontaminateRequest
+    from tokenmill.cli.decontaminate import decontaminate as command
+
+    request = DecontaminateRequest(
+        input,
+        tuple(against),
+        output,
+        action.value,
+        tuple(field or ()),
+        text_column,
+        report,
+        self_test,
+        documents,
+        per_task,
+        seed,
+        min_share,
+        min_13grams,
+        workers,
+        executor.value,
+        ray_address,
+        preflight,
+        json,
+    )
+    raise typer.Exit(command(request))
+
+
+@token_app.command()
+def mix(
+    mixture: Annotated[str, typer.Argument(help="YAML file, or my.py:name (docs/mixtures.md)")],
+    output: Annotated[
+        Optional[str], typer.Option("--output", help="folder of the new token set; one that is there is resumed")
+    ] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="only show what would be taken of what, and how often it is seen")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="the plan for programs")] = False,
+    workers: WorkersOption = -1,
+    executor: ExecutorOption = Engine.local,
+    ray_address: RayAddressOption = None,
+    log_json: LogOption = None,
+    preflight: PreflightOption = True,
+) -> None:
+    """Put token sets together by weights, stages and tags. Run it again to resume."""
+    from tokenmill.cli.mix import MixRequest
+    from tokenmill.cli.mix import mix as mix_sets
+
+    request = MixRequest(mixture, output, plan or json, json, workers, executor.value, ray_address, log_json, preflight)
+    raise typer.Exit(mix_sets(request))

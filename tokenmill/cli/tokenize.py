@@ -26,6 +26,7 @@ from tokenmill.io.filesystem import list_inputs, open_input
 from tokenmill.io.jsonl import ReadJsonl
 from tokenmill.io.parquet import ReadParquet
 from tokenmill.io.runfolder import RunFolder
+from tokenmill.tokens.decontaminate.stage import decontamination
 from tokenmill.tokens.tokenset import TokenSet
 from tokenmill.tokens.write import WriteTokens
 
@@ -55,6 +56,10 @@ class TokenizeRequest:
     preflight: bool = True
     train: TrainRequest | None = None
     """A tokenizer to be trained on the documents, instead of `tokenizer`."""
+    against: tuple[str, ...] = ()
+    """Files of benchmarks that are kept out."""
+    action: str = "drop"
+    """What becomes of a document with an item of a benchmark: drop, mask or find."""
 
 
 def tokenize(request: TokenizeRequest) -> int:
@@ -94,7 +99,8 @@ def tokenize_spec(request: TokenizeRequest) -> RunSpec:
         )
     location, inputs, source = documents_of(request.input, request.tags)
     sink = WriteTokens(tokenizer=_absolute(request.tokenizer), **request.settings)
-    pipeline = Pipeline("tokenize", [source, *request.before, sink])
+    cleaning = decontamination(request.against, request.action) if request.against else ()
+    pipeline = Pipeline("tokenize", [source, *request.before, *cleaning, sink])
     pipeline = pipeline.with_settings([parse_assignment(text) for text in request.assignments])
     return RunSpec.of(make_plan(pipeline, inputs), Options(), location)
 

@@ -142,9 +142,7 @@ def cut(
     return tuple(phases)
 
 
-def _steps(
-    stage: Stepped, label: str, fingerprint: str, first: int, columns: Mapping[str, pa.DataType]
-) -> list[Phase]:
+def _steps(stage: Stepped, label: str, fingerprint: str, first: int, columns: Mapping[str, pa.DataType]) -> list[Phase]:
     phases = []
     for number, step in enumerate(stage.steps):
         own = hashlib.sha256(f"{fingerprint} {step}".encode()).hexdigest()

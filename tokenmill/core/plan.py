@@ -200,8 +200,9 @@ def _stands(needed: Stage, before: Sequence[Stage], stage: Stage) -> bool:
 
 def _columns_read(stage: Stage) -> list[str]:
     """What a stage reads, and the columns that select thresholds of its rules."""
-    selects = [rule.by for rule in stage.rules() if rule.active and rule.by] if isinstance(stage, Filter) else []
-    rules = [rule.signal for rule in stage.rules() if rule.active] if isinstance(stage, Filter) else []
+    filtering = stage.rules() if isinstance(stage, Filter) else ()
+    selects = [name for rule in filtering if rule.active for name in (rule.by, rule.note) if name]
+    rules = [rule.signal for rule in filtering if rule.active]
     return [*stage.reads, *selects, *(name for name in rules if not is_signal(name))]
 
 

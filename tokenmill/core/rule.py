@@ -30,7 +30,8 @@ class Rule:
     signal: a column or a registered signal. comparison: one of < <= > >= == != in, not in.
     threshold: number, string or tuple; None switches the rule off. reason: stable snake_case name.
     by: a column whose value selects the threshold, which is a mapping then: `{"en": 0.12, "de": 0.1}` with
-    `by="language"`. The rule does not hold for values that the mapping lacks.
+    `by="language"`. The rule does not hold for values that the mapping lacks. note: a column whose value is noted with
+    a dropped document, such as what it was found to hold.
     """
 
     signal: str
@@ -38,6 +39,7 @@ class Rule:
     threshold: Any
     reason: str
     by: str = ""
+    note: str = ""
 
     def __post_init__(self) -> None:
         if self.comparison not in _COMPARISONS:
@@ -77,12 +79,15 @@ class Drop:
     signal: str = ""
     value: float | None = None
     threshold: float | None = None
+    detail: str = ""
+    """A note for the list of dropped documents."""
 
     @classmethod
-    def by(cls, rule: Rule, value: Any, key: Any = None) -> Drop:
-        """The record of a rule that held; `key` is the document's value of the column `rule.by`."""
+    def by(cls, rule: Rule, value: Any, key: Any = None, note: Any = None) -> Drop:
+        """The record of a rule that held; `key` and `note` are the document's values of these columns of the rule."""
 
         def number(x: Any) -> float | None:
             return float(x) if isinstance(x, Real) else None
 
-        return cls(rule.reason, rule.signal, number(value), number(rule.threshold_for(key)))
+        detail = "" if note is None else str(note)
+        return cls(rule.reason, rule.signal, number(value), number(rule.threshold_for(key)), detail)

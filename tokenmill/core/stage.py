@@ -181,6 +181,10 @@ class Source(Stage):
     splittable: ClassVar[bool] = False
     """Whether it reads spans of files, so that one file can keep several workers busy."""
 
+    def inputs(self) -> Sequence[InputShard] | None:
+        """The inputs that its settings name; None: they are given beside the recipe (`--input`)."""
+        return None
+
     @abstractmethod
     def read(self, shard: InputShard, skip: Reports) -> Iterator[pa.RecordBatch]:
         """Yield batches in file order, and call `skip` once for every record that is left out."""
@@ -236,7 +240,7 @@ class Filter(Stage):
             value = doc.value(rule.signal)
             key = doc[rule.by] if rule.by else None
             if rule.drops(value, key):
-                return Drop.by(rule, value, key)
+                return Drop.by(rule, value, key, doc[rule.note] if rule.note and rule.note in doc else None)
         return None
 
     @property

@@ -217,8 +217,9 @@ class Chain:
             return True
         for row, number in enumerate(first):
             if number >= 0:
-                value, key = value_of(rules[number], column, row)
-                self._drop(frame.docs[row], Drop.by(rules[number], value, key), count, ledger)
+                rule = rules[number]
+                note = column(rule.note)[row].as_py() if rule.note else None
+                self._drop(frame.docs[row], Drop.by(rule, *value_of(rule, column, row), note), count, ledger)
         frame.keep([row for row, number in enumerate(first) if number < 0])
         return True
 
@@ -378,7 +379,7 @@ class Chain:
                 "signal": drop.signal or None,
                 "value": drop.value,
                 "threshold": drop.threshold,
-                "detail": detail,
+                "detail": detail or clean(drop.detail)[:500] or None,
                 "text": text,
             }
         )

@@ -1,0 +1,1 @@
+"""Decontamination: benchmark items in training texts are found, dropped or cut out, and reported."""
