@@ -247,7 +247,8 @@ def test_the_command_line_stays_small() -> None:
     names = {command.callback.__name__ for one in groups for command in one.registered_commands if command.callback}
     assert names == {
         "run", "refilter", "plan", "status", "report", "clusters", "stages", "doctor",
-        "label", "train_classifier", "training_set", "threshold", "bins", "tokenize", "origin", "export",
+        "label", "train_classifier", "training_set", "threshold", "bins",
+        "tokenize", "origin", "export", "decontaminate", "mix",
     }  # fmt: skip
 
 

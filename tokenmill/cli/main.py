@@ -172,8 +172,19 @@ def plan(
     workers: Annotated[int, typer.Option("--workers", help="processes that work on the sample")] = 1,
     json: Annotated[bool, typer.Option("--json", help="the estimate for programs")] = False,
 ) -> None:
-    """Check a recipe and show what would run: stages, columns, inputs; with --estimate, what it would cost."""
+    """Check a recipe and show what would run: stages, columns, inputs; with --estimate, what it would cost.
+
+    Of a mixture (tokenmill mix): what would be taken of which source, and how often it would be seen.
+    """
+    from tokenmill.cli.mixture_files import is_mixture
+
     settings = tuple(set or ())
+    if is_mixture(recipe):
+        from tokenmill.cli.mix import show_mixture_plan
+        from tokenmill.tokens.mix.spec import load_mixture
+
+        show_mixture_plan(load_mixture(recipe), as_json=json)
+        return
     if not estimate:
         from tokenmill.cli.plan import show_plan
 

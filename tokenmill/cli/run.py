@@ -113,7 +113,9 @@ def _stop(number: int, frame: FrameType | None) -> None:
 def _specify(request: RunRequest) -> RunSpec:
     _check_numbers(request)
     recipe = load_recipe(request.recipe, request.settings)
-    location = request.input or recipe.location
+    source = recipe.pipeline.stages[0]
+    named = source.inputs() if isinstance(source, Source) else None
+    location = request.input or recipe.location or ("" if named is not None else None)
     if location is None:
         raise ConfigError("no input given", fix="--input FOLDER")
     options = Options(**recipe.recorded.get("options", {}))
@@ -121,9 +123,8 @@ def _specify(request: RunRequest) -> RunSpec:
         options = replace(options, sample_dropped=request.sample_dropped)
     if request.split is not None:
         options = replace(options, split_bytes=parse_size(request.split))
-    source = recipe.pipeline.stages[0]
     suffixes = source.suffixes if isinstance(source, Source) else ()
-    inputs = list_inputs(location, suffixes, sizes=bool(options.split_bytes))
+    inputs = named if named is not None else list_inputs(location, suffixes, sizes=bool(options.split_bytes))
     _check_places(request, location, [shard.path for shard in inputs])
     plan = make_plan(recipe.pipeline, _units(inputs, source, options), _annotation(request, recipe.recorded))
     spec = RunSpec.of(plan, options, location)

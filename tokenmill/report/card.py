@@ -15,6 +15,8 @@ from tokenmill.report.html import percent
 def render_card(funnel: Funnel) -> str:
     """The card as Markdown with the YAML header that the Hugging Face Hub reads."""
     run = funnel.run
+    if "stream" in run["columns"]:
+        return _mixture_card(funnel)
     header = {
         "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "data/*.parquet"}]}],
         "tags": ["tokenmill", run["recipe"]],
@@ -71,6 +73,27 @@ The texts are those of web pages and stay the property of their publishers; `rob
 page said about reuse, without judging. Removal of personal data covers what the recipe's stages name
 ({_pii_stages(funnel)}); names and postal addresses are not removed. Filters make mistakes in both directions:
 see `report.html` for samples.
+"""
+
+
+def _mixture_card(funnel: Funnel) -> str:
+    """The card of a mixture of token sets, whose `data/` has counts and no documents."""
+    run = funnel.run
+    versions = ", ".join(f"{name} {version}" for name, version in run["versions"].items())
+    return f"""---
+{json.dumps({"tags": ["tokenmill", "mixture", run["recipe"]]}, indent=1)}
+---
+# {run["recipe"]}
+
+A mixture of token sets, made by tokenmill {__version__} (fingerprint `{run["fingerprint"]}`).
+
+| | |
+|---|---|
+| `tokens/manifest.json` | shards, digests; under `more.mixture` what was taken of which source, and how often |
+| `tokens/*.documents.parquet` | which document is where, from which source, in which epoch and stage |
+| `data/*.parquet` | what each stream has in each row group of its set: the index that the shards were gathered by |
+
+Made with {versions}.
 """
 
 

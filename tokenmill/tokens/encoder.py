@@ -17,6 +17,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -27,8 +28,8 @@ import pyarrow as pa
 from tokenmill.core.errors import DocumentError
 from tokenmill.tokens.formats.base import Ids
 from tokenmill.tokens.memo import PROBE, Memo, awkward_tokens
-from tokenmill.tokens.tokenizer import LoadedTokenizer, one_thread
-from tokenmill.tokens.untrusted import SEPARATOR, is_control, working_tokenizers
+from tokenmill.tokens.tokenizer import LoadedTokenizer, give_back_memory, one_thread
+from tokenmill.tokens.untrusted import SEPARATOR, encoding_tokenizer, is_control, word_tokenizer, working_tokenizers
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -68,13 +69,11 @@ class Encoder:
         self.chunk = chunk
         self.dtype: np.dtype[Any] = np.dtype(loaded.dtype)
         with one_thread():
-            self._plain = loaded.make()
-            working = working_tokenizers(loaded, self._plain)
+            working = working_tokenizers(loaded)
         self.control_ids = working.control
         """Ids that no text may give."""
         self._whole = working.whole
-        self._rest = working.rest
-        self._words = working.words
+        self._continuing = working.continuing
         self._joining = working.joining
         self._separator = working.joining.token_to_id(SEPARATOR)
         self._margin = max(_MARGIN, working.longest_added + 1)
@@ -86,6 +85,21 @@ class Encoder:
         self._memo = Memo(self._library, self.dtype) if remember and self._awkward is not None else None
         if self._memo is not None and not self._same(PROBE):
             self._memo = None
+        del working
+        give_back_memory()
+
+    @cached_property
+    def _plain(self) -> Tokenizer:
+        return self.loaded.make()
+
+    @cached_property
+    def _rest(self) -> Tokenizer:
+        """For pieces that continue a text. Made when the first such text comes, as few do."""
+        return encoding_tokenizer(self._continuing, self.loaded)
+
+    @cached_property
+    def _words(self) -> Tokenizer:
+        return word_tokenizer(self._continuing, self.loaded)
 
     def encode(self, texts: Texts) -> tuple[Ids, npt.NDArray[np.int64]]:
         """(ids of all texts one behind the other, tokens of each text), without EOS. A null counts as an empty text.
@@ -97,21 +111,32 @@ class Encoder:
         lengths = np.zeros(len(array), np.int64)
         parts: list[npt.NDArray[Any]] = [np.empty(0, self.dtype)]
         offsets, data = _buffers(array)
+        alone = _suspects(offsets, data, self.longest_run, self.chunk)
         with one_thread():
-            for start, stop in _chunks(offsets, self.chunk):
-                bounds = offsets[start : stop + 1]
-                suspects = list(_suspects(bounds, data, self.longest_run, self.chunk))
-                if self._memo is not None and not suspects and not self._has_awkward(data, bounds):
-                    found: npt.NDArray[Any] = self._memo.encode(bounds, data, lengths[start:stop])
-                else:
-                    some = array.slice(start, stop - start).to_pylist()
-                    for row in suspects:
-                        some[row] = self._pieces(some[row])
-                    found = self._encode(some, lengths[start:stop])
+            for start, stop in _chunks(offsets, self.chunk, alone):
+                some = slice(start, stop)
+                found = self._encode_chunk(array[some], offsets[start : stop + 1], data, lengths[some], alone[start])
                 if self._forbidden[found].any():
                     raise self._escaped(found)
                 parts.append(found)
         return np.concatenate(parts), lengths
+
+    def _encode_chunk(
+        self,
+        array: pa.Array,
+        bounds: npt.NDArray[np.int64],
+        data: npt.NDArray[np.uint8],
+        lengths: npt.NDArray[np.int64],
+        suspect: np.bool_,
+    ) -> npt.NDArray[Any]:
+        """Ids of some texts, or of one that may have to be cut; writes the tokens of each into `lengths`."""
+        if self._memo is None or self._has_awkward(data, bounds):
+            return self._encode([self._pieces(text) if suspect else text for text in array.to_pylist()], lengths)
+        if suspect:
+            text = array[0].as_py()
+            if next(self._cuts_in_runs(text), None) is not None:
+                return self._encode([self._pieces(text)], lengths)
+        return self._memo.encode(bounds, data, lengths)
 
     def _has_awkward(self, data: npt.NDArray[np.uint8], bounds: npt.NDArray[np.int64]) -> bool:
         if not self._awkward:
@@ -268,21 +293,27 @@ def _buffers(array: pa.Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uin
     return bounds, np.frombuffer(data, np.uint8) if data is not None and data.size else np.empty(0, np.uint8)
 
 
-def _chunks(offsets: npt.NDArray[np.int64], size: int) -> Iterator[tuple[int, int]]:
-    """(first text, end) of stretches of at most `size` bytes, or of one text that is longer."""
+def _chunks(offsets: npt.NDArray[np.int64], size: int, alone: npt.NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
+    """(first text, end) of stretches of at most `size` bytes, or of one text that is longer or wants to be `alone`."""
     start, last = 0, len(offsets) - 1
+    single = [*np.flatnonzero(alone).tolist(), last]
+    passed = 0
     while start < last:
+        if single[passed] < start:
+            passed += 1
         stop = int(np.searchsorted(offsets, offsets[start] + size, side="right")) - 1
-        stop = min(max(stop, start + 1), last)
+        stop = min(max(stop, start + 1), start + 1 if single[passed] == start else single[passed])
         yield start, stop
         start = stop
 
 
-def _suspects(offsets: npt.NDArray[np.int64], data: npt.NDArray[np.uint8], run: int, chunk: int) -> Iterator[int]:
+def _suspects(
+    offsets: npt.NDArray[np.int64], data: npt.NDArray[np.uint8], run: int, chunk: int
+) -> npt.NDArray[np.bool_]:
     """Texts that may have to be cut: longer than a chunk, or with more bytes between two ASCII spaces than `run`."""
     sizes = np.diff(offsets)
-    for row in np.flatnonzero(sizes > run).tolist():
+    found = sizes > chunk
+    for row in np.flatnonzero((sizes > run) & ~found).tolist():
         spaces = np.flatnonzero(_IS_SPACE[data[offsets[row] : offsets[row + 1]]])
-        gaps = np.diff(spaces, prepend=-1, append=sizes[row])
-        if sizes[row] > chunk or gaps.max() - 1 > run:
-            yield row
+        found[row] = np.diff(spaces, prepend=-1, append=sizes[row]).max() - 1 > run
+    return found

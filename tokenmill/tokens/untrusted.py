@@ -44,22 +44,20 @@ class Working:
 
     whole: Tokenizer
     """For texts and their beginnings."""
-    rest: Tokenizer
-    """For pieces that continue a text: nothing is put before them or stripped from them."""
-    words: Tokenizer
-    """What `rest` makes of words, without looking into them."""
     joining: Tokenizer
     """`whole` with the added token `SEPARATOR`, so that one call encodes many short texts, each by itself."""
     control: frozenset[int]
     """Ids that no text may give."""
+    continuing: bytes
+    """`tokenizer.json` for pieces that continue a text: nothing is put before them or stripped from them."""
     longest_added: int
     """Characters of the longest added token that texts may become."""
 
 
-def working_tokenizers(loaded: LoadedTokenizer, plain: Tokenizer) -> Working:
+def working_tokenizers(loaded: LoadedTokenizer) -> Working:
     """The tokenizers that encode, made from the canonical one: control tokens are never looked for."""
     spec = json.loads(loaded.canonical)
-    added = plain.get_added_tokens_decoder()
+    added = loaded.make().get_added_tokens_decoder()
     control = {number: token.content for number, token in added.items() if is_control(token.content, token.special)}
     control[loaded.eos_id] = loaded.eos_token
     for token in spec.get("added_tokens") or ():
@@ -91,16 +89,25 @@ def working_tokenizers(loaded: LoadedTokenizer, plain: Tokenizer) -> Working:
     separator = {"content": SEPARATOR, "id": loaded.vocab_size, **dict.fromkeys(_FLAGS, False)}
     joining = _encoding({**spec, "added_tokens": [*(spec.get("added_tokens") or ()), separator]}, loaded)
     spec |= {key: _continuing(spec.get(key)) for key in ("normalizer", "pre_tokenizer")}
-    rest = _encoding(spec, loaded)
-    words = _encoding({**spec, "model": {"type": "WordLevel", "vocab": {"?": 0}, "unk_token": "?"}}, loaded)
+    continuing = json.dumps(spec, ensure_ascii=False).encode()
     forbidden = frozenset(number for number, text in control.items() if number == loaded.eos_id or text != unknown)
-    return Working(whole, rest, words, joining, forbidden, max(map(len, left.values()), default=0))
+    return Working(whole, joining, forbidden, continuing, max(map(len, left.values()), default=0))
+
+
+def word_tokenizer(spec: bytes, loaded: LoadedTokenizer) -> Tokenizer:
+    """What gives one id for each word of a pre-tokenizer, without looking into it."""
+    return _encoding({**json.loads(spec), "model": {"type": "WordLevel", "vocab": {"?": 0}, "unk_token": "?"}}, loaded)
+
+
+def encoding_tokenizer(spec: bytes, loaded: LoadedTokenizer) -> Tokenizer:
+    """A tokenizer of the library that does not look for special tokens."""
+    tokenizer = tokenizer_from(spec, loaded.name)
+    tokenizer.encode_special_tokens = True
+    return tokenizer
 
 
 def _encoding(spec: Mapping[str, Any], loaded: LoadedTokenizer) -> Tokenizer:
-    tokenizer = tokenizer_from(json.dumps(spec, ensure_ascii=False).encode(), loaded.name)
-    tokenizer.encode_special_tokens = True
-    return tokenizer
+    return encoding_tokenizer(json.dumps(spec, ensure_ascii=False).encode(), loaded)
 
 
 def _unknown(model: Mapping[str, Any]) -> str | None:
