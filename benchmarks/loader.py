@@ -4,7 +4,7 @@
 
     tokenmill, concatenate     batches of 32 x 2,048 with labels, in random order of sequences
     tokenmill, best_fit        no document crosses a sequence
-    memmap                     numpy alone: a random place for each sequence, inputs and labels as int64, as nanoGPT does:
+    memmap                     numpy alone: a random place for each sequence, inputs and labels as int64, as nanoGPT:
                                some tokens are seen twice and others never, and it cannot go on where it stopped
     datatrove                  0.10.1's DatatroveFolderDataset with PyTorch's DataLoader, no worker processes: files in
                                random order, sequences one behind the other, no labels, no state

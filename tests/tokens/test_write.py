@@ -131,6 +131,18 @@ def test_counts_flow_back(bpe: str, tmp_path: Path) -> None:
     assert len(known) == 90
 
 
+def test_the_data_set_with_its_counts(bpe: str, tmp_path: Path) -> None:
+    known = write_documents(tmp_path / "in")
+    run(pipeline(bpe, keep_text=True), tmp_path / "in", tmp_path / "out")
+    counts = {name: len(ids) for name, ids in contents(tmp_path / "out")}
+    for number in range(3):
+        rows = pq.read_table(tmp_path / f"out/data/{number}.parquet").to_pylist()
+        for row, document in enumerate(rows):
+            name = f"{number}.parquet#{row}"
+            assert (document["text"], document["token_count"]) == (known[name], counts[name])
+    assert "text" not in TokenSet.open(tmp_path / "out").shards[0].documents().column_names
+
+
 def test_source_order_is_the_order_of_the_input(bpe: str, tmp_path: Path) -> None:
     known = write_documents(tmp_path / "in")
     run(pipeline(bpe, order="source"), tmp_path / "in", tmp_path / "out")

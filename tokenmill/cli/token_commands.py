@@ -75,6 +75,9 @@ def tokenize(
     ] = None,
     no_eos: Annotated[bool, typer.Option("--no-eos", help="nothing between documents")] = False,
     revision: Annotated[str, typer.Option("--revision", help="of a tokenizer on the hub")] = "",
+    keep_text: Annotated[
+        bool, typer.Option("--keep-text", help="data/ has the texts too: the data set with token_count filled in")
+    ] = False,
     tag: Annotated[
         Optional[list[str]],
         typer.Option("--tag", help="column to carry into the tables of documents (default: all numbers and texts)"),
@@ -124,6 +127,7 @@ def tokenize(
         "add_eos": not no_eos,
         "format": format,
         "order": order.value,
+        "keep_text": keep_text,
         "seed": seed,
         "shard_tokens": parse_amount(shard_tokens, "a number of tokens"),
     }

@@ -104,7 +104,7 @@ def make_plan(pipeline: Pipeline, inputs: Sequence[InputShard], annotation: Anno
     public = _public(pipeline, columns[-1]) if annotation is None else dict(columns[-1])
     sink = pipeline.stages[-1]
     assert isinstance(sink, Sink)
-    schema = pa.schema([field for field in published_schema(public) if field.name not in sink.leaves])
+    schema = pa.schema([field for field in published_schema(public) if field.name not in sink.columns_left()])
     if annotation is not None and sink.steps:
         raise ConfigError(
             f"{pipeline.labels[-1]} works in filter mode only",

@@ -352,10 +352,14 @@ class Sink(Stepped):
     takes: ClassVar[tuple[str, ...]] = ()
     """Internal columns that it gets besides the published ones."""
     leaves: ClassVar[tuple[str, ...]] = ()
-    """Published columns that its files do not have."""
+    """Published columns that its files do not have, unless `columns_left` says something else."""
     beside: ClassVar[Mapping[str, str]] = {}
     """Kind -> ending of the further files of each shard. They stay with the run's phases, for the steps, and are
     deleted when the last step is complete."""
+
+    def columns_left(self) -> Collection[str]:
+        """`leaves`, unless the settings decide."""
+        return type(self).leaves
 
     @abstractmethod
     def open(self, path: str, schema: pa.Schema) -> ShardWriter:

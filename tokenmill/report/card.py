@@ -108,10 +108,11 @@ def _tokens(run: Mapping[str, Any]) -> str:
         return "`token_count` is null until the data set is tokenized."
     names = ", ".join(f"`{Path(name).name or name}`" for name in tokenizers)
     text = f"`token_count` counts tokens of {names}, without EOS."
-    if "text" in run["columns"]:
+    if not any(entry["stage"] == "write_tokens" for entry in run["stages"]):
         return text
+    also = "also " if "text" in run["columns"] else ""
     return (
-        f"{text} The texts are in `tokens/`, as ids: `tokens/manifest.json` says what they are, and\n"
+        f"{text} The texts are {also}in `tokens/`, as ids: `tokens/manifest.json` says what they are, and\n"
         "`tokens/*.documents.parquet` which document is where."
     )
 

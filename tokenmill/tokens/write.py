@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -64,8 +64,13 @@ class WriteTokens(Sink):
     """shuffled: documents of all inputs in one random order; source: as they come."""
     seed: int = 0
     """Seed of the order."""
+    keep_text: bool = False
+    """Whether `data/` has the texts as well: the data set as it was, with `token_count` filled in."""
     shard_tokens: int = 250_000_000
     """Tokens of a shard, about; 500 MB with ids of 16 bits."""
+
+    def columns_left(self) -> Collection[str]:
+        return () if self.keep_text else type(self).leaves
 
     def needs(self) -> tuple[Stage, ...]:
         return (EncodeText(tokenizer=self.tokenizer, eos=self.eos, revision=self.revision),)
@@ -211,7 +216,7 @@ class _Writer:
             paths["data"], self._schema, level=3, rows=_ROW_GROUP, size=32 << 20, chunking=True
         )
         index = [pa.field(name, dtype) for name, dtype in DOCUMENT_COLUMNS.items() if name != "token_start"]
-        known = {field.name for field in index}
+        known = {"text", *(field.name for field in index)}
         index += [
             field for field in schema if field.name not in known and any(is_kind(field.type) for is_kind in _SCALAR)
         ]
