@@ -68,7 +68,7 @@ def test_threads_and_processes_do_not_matter() -> None:
 
 
 @pytest.mark.parametrize("pretokenizer", bpe.PRETOKENIZERS)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.text())
 def test_all_texts_come_back(pretokenizer: str, text: str) -> None:
     encoder = ENCODERS.setdefault(
@@ -137,6 +137,7 @@ def test_a_corpus_without_anything_held_out() -> None:
     assert held == {"documents": 0, "bytes": 0, "languages": {}}
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.permutations(range(40)), st.integers(0, 3000), st.integers(0, 3000))
 def test_samples_are_the_smallest_hashes_and_nest(order: list[int], small: int, large: int) -> None:
     small, large = sorted((small, large))

@@ -98,7 +98,7 @@ CONTROL = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_the_ids_are_those_of_the_library(kind: str, data: st.DataObject) -> None:
     texts = data.draw(st.lists(texts_of(kind).filter(lambda text: not named(kind, text)), max_size=5))
@@ -112,7 +112,7 @@ def named(kind: str, text: str) -> bool:
 
 
 @pytest.mark.parametrize("kind", BYTE_LEVEL)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_byte_level_texts_come_back(kind: str, data: st.DataObject) -> None:
     texts = data.draw(st.lists(texts_of(kind), max_size=4))
@@ -238,7 +238,8 @@ def test_long_texts_are_cut_between_words() -> None:
         if kind != "llama":
             assert max(map(len, pieces)) <= 2000
             assert "".join(pieces) == text
-        assert encoded(made, [text, "x"]) == [expected(kind, text), expected(kind, "x")]
+        for one in (made, encoder(kind, chunk=2000, remember=False)):
+            assert encoded(one, ["y", text, "x"]) == [expected(kind, some) for some in ("y", text, "x")]
 
 
 def test_texts_do_not_depend_on_each_other() -> None:
@@ -246,6 +247,12 @@ def test_texts_do_not_depend_on_each_other() -> None:
     alone = [encoded(encoder("gpt2"), [text])[0] for text in texts]
     assert encoded(encoder("gpt2"), texts) == alone
     assert encoded(Encoder(loaded("gpt2"), chunk=5000), texts) == alone
+
+
+def test_the_separator_of_many_words_is_a_character_like_others() -> None:
+    texts = ["a\uffffb", "\uffff", "the \uffff\uffff mill", *CORPUS]
+    for made in (Encoder(loaded("gpt2")), Encoder(loaded("digits"))):
+        assert encoded(made, texts) == [expected(made.loaded.name.rpartition("/")[2][:-5], text) for text in texts]
 
 
 def test_arrow_arrays_of_all_kinds() -> None:
@@ -326,7 +333,7 @@ def test_pages(shared: Path, name: str) -> None:
     made = published(shared, name)
     plain = made.loaded.make()
     plain.encode_special_tokens = True
-    column = pool(shared, 3, 40)
+    column = pool(shared, 3, 25)
     found = encoded(made, column)
     with one_thread():
         assert found == [e.ids for e in plain.encode_batch(column.to_pylist(), add_special_tokens=False)]
@@ -342,6 +349,20 @@ def test_four_megabytes_without_a_space(shared: Path) -> None:
     ids, lengths = made.encode(["x", text])
     assert made.decode(ids[1:]) == text
     assert lengths.tolist() == [1, len(ids) - 1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["gpt2", "gpt-neox-olmo"])
+def test_all_pages(shared: Path, name: str) -> None:
+    """With what is remembered of millions of words, and without."""
+    made, plain = published(shared, name), Encoder(published(shared, name).loaded, remember=False)
+    for file in range(5):
+        column = pool(shared, file, 10_000)
+        for start in range(0, len(column), 500):
+            for found, want in zip(
+                made.encode(column[start : start + 500]), plain.encode(column[start : start + 500]), strict=True
+            ):
+                np.testing.assert_array_equal(found, want)
 
 
 @pytest.mark.ci
