@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,6 +85,16 @@ def load_tokenizer(name: str, *, eos: str | None = None, revision: str = "") -> 
     (`ENDS_OF_TEXT`). revision: of the hub. ConfigError where there is none, it is damaged, or EOS cannot be told.
     """
     place, folder = _found(name, revision)
+    files = [path for path in (place, *(folder / file for file in PATTERNS)) if path.is_file()]
+    stamps = tuple((str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in files)
+    return _loaded(name, eos, place, folder, stamps)
+
+
+@lru_cache(maxsize=4)
+def _loaded(
+    name: str, eos: str | None, place: Path, folder: Path, stamps: tuple[tuple[str, int, int], ...]
+) -> LoadedTokenizer:
+    """Read once a process: each stage of a plan asks for it. stamps: of the files, so that changed ones are read."""
     spec = _read_object(place) if place.name != MERGES else _from_merges(folder)
     canonical = _canonical(spec, place, name)
     tokenizer = tokenizer_from(canonical, str(place))
