@@ -58,6 +58,9 @@ bench: bench-env  ## against datatrove, on the developers' shared data
 	$(BIN)/python benchmarks/dedup_scaling.py
 	$(BIN)/python benchmarks/scaling.py
 	$(BIN)/python benchmarks/classify.py
+	$(BIN)/python benchmarks/encode.py
+	$(BIN)/python benchmarks/decontaminate.py
+	$(BIN)/python benchmarks/loader.py
 
 clean:
 	rm -rf $(VENV) .bench $(DEMO) .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
