@@ -13,7 +13,7 @@ import pyarrow as pa
 from tokenmill.tokens.order import KEY_BITS
 from tokenmill.tokens.runs import KEY, RUN_START, Slab, read_range
 
-PIECE_BYTES = 64 << 20
+PIECE_BYTES = 32 << 20
 """Ids that are in memory at once; twice that, with their copy in the new order."""
 
 

@@ -22,9 +22,9 @@ from tokenmill.tokens.formats.base import Ids
 
 LONGEST = 64
 """Bytes of a piece that is remembered; longer ones rarely come again."""
-ENTRIES = 1 << 20
+ENTRIES = 1 << 19
 """Pieces that are remembered. When there is no more room, the half that was met most often stays."""
-BYTES = 16 << 20
+BYTES = 8 << 20
 """Bytes of their texts."""
 
 _LETTERS = r"[^\r\n\p{L}\p{N}]?\p{L}+"

@@ -22,7 +22,7 @@ from tokenmill.core.schema import DOC_ID
 from tokenmill.io.filesystem import open_binary
 from tokenmill.tokens.order import document_keys
 
-RUN_BYTES = 48 << 20
+RUN_BYTES = 24 << 20
 """Ids of a run: large enough that a range of keys is long, small enough for every worker."""
 INDEX_ROWS = 2000
 """Documents of a row group of the index: what is read in vain at the two ends of a range."""
