@@ -87,6 +87,7 @@ def test_what_cannot_be_tokenized(bpe: Path, tmp_path: Path) -> None:
     plain = RunSpec.of(make_plan(pipeline, inputs), Options(), str(tmp_path / "in"))
     execute(plain, RunFolder(str(tmp_path / "half")), InlineExecutor())
     next((tmp_path / "half/phases").glob("*/_SUCCESS.json")).unlink()
+    pq.write_table(pa.table({"text": ["a"], "token_start": [1], "list": [[1]]}), tmp_path / "odd.parquet")
     (tmp_path / "both").mkdir()
     pq.write_table(pa.table({"text": ["a"]}), tmp_path / "both/a.parquet")
     (tmp_path / "both/b.jsonl").write_text('{"text": "a"}\n')
@@ -103,6 +104,9 @@ def test_what_cannot_be_tokenized(bpe: Path, tmp_path: Path) -> None:
         (["--output", tmp_path / "out"], "no tokenizer given"),
         (rest[:2], "no output given"),
         ([*rest, "--train-bpe", "300"], "two ways"),
+        ([*rest[2:], "--train-bpe", "300", "--format", "nope"], "no layout"),
+        ([*rest[2:], "--train-bpe", "300", "--set", "write_tokens.sed=1"], "did you mean"),
+        ([*rest[4:], "--train-bpe", "300", "--output", tmp_path / "annotated"], "holds another run"),
         ([*rest, "--tag", "topik"], "did you mean"),
         ([*rest, "--format", "megatrn"], "did you mean"),
         ([*rest, "--shard-tokens", "many"], "is not a number of tokens"),
@@ -110,7 +114,28 @@ def test_what_cannot_be_tokenized(bpe: Path, tmp_path: Path) -> None:
     ):
         with pytest.raises(ConfigError, match=words):
             tokenmill("tokenize", tmp_path / "in", *more)
+    for tag, words in (("token_start", "means something else"), ("list", "of type list")):
+        with pytest.raises(ConfigError, match=words):
+            tokenmill("tokenize", tmp_path / "odd.parquet", *rest, "--tag", tag)
     assert not (tmp_path / "out").exists()
+    assert tokenmill("tokenize", tmp_path / "odd.parquet", *rest) == 0
+    assert TokenSet.open(tmp_path / "out").shards[0].documents().column("token_start").to_pylist() == [0]
+
+
+def test_large_and_dictionary_texts_go_along(bpe: Path, tmp_path: Path) -> None:
+    columns = {
+        "text": ["a", "b"],
+        "large": pa.array(["x", "y"], pa.large_string()),
+        "coded": pa.array(["u", "v"]).dictionary_encode(),
+        "flag": [True, False],
+    }
+    pq.write_table(pa.table(columns), tmp_path / "in.parquet")
+    rest = ["--tokenizer", bpe, "--output", tmp_path / "out", "--workers", "0", "--order", "source"]
+    assert tokenmill("tokenize", tmp_path / "in.parquet", *rest) == 0
+    table = TokenSet.open(tmp_path / "out").shards[0].documents()
+    assert table.column("large").to_pylist() == ["x", "y"]
+    assert table.column("coded").to_pylist() == ["u", "v"]
+    assert table.column("flag").to_pylist() == ["True", "False"]
 
 
 def test_a_tokenizer_of_the_corpus_itself(

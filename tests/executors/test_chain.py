@@ -99,6 +99,27 @@ def test_a_batch_stage_that_fails_costs_only_the_document_that_made_it_fail() ->
     assert (row["doc_id"], row["cause"], row["detail"]) == ("f#1", "RuntimeError", "bad text in the batch")
 
 
+class DoubtChain(Annotate):
+    """Says itself which document it cannot do."""
+
+    reads = ("text",)
+    adds = {"chain_doubt": pa.int64()}
+
+    def annotate(self, batch: pa.RecordBatch) -> Mapping[str, pa.Array]:
+        texts = batch.column("text").to_pylist()
+        if any("bad" in text for text in texts):
+            raise DocumentError("bad text", why="it is bad")
+        return {"chain_doubt": pa.array([0] * len(texts))}
+
+
+def test_a_document_error_of_a_batch_stage_costs_that_document() -> None:
+    result = chain_of(DoubtChain()).run(batch_of("good", "a bad one", "fine"))
+    assert result.kept.column("text").to_pylist() == ["good", "fine"]
+    (row,) = result.quarantined.to_pylist()
+    assert (row["doc_id"], row["cause"]) == ("f#1", "error")
+    assert row["detail"].startswith("bad text")
+
+
 def test_poison_is_quarantined_at_its_stage() -> None:
     result = chain_of(LengthChain(), ShortChain()).run(batch_of("abc", "abcd", "x"), poison={1: (1, "timeout", "8 s")})
     assert result.kept.column("text").to_pylist() == ["abc"]

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from tokenmill.core.errors import ShardError
 from tokenmill.tokens import gather
-from tokenmill.tokens.gather import Piece, Ranges, RunFiles, pieces, shuffled_ranges, source_ranges
+from tokenmill.tokens.gather import Piece, Ranges, pieces, shuffled_ranges, source_ranges, totals
 from tokenmill.tokens.order import document_key
-from tokenmill.tokens.runs import RunsWriter, read_range
+from tokenmill.tokens.runs import RUN_FILES, RunFiles, RunsWriter, read_range
 
 EOS = 9
 DOCUMENTS = st.lists(st.lists(st.lists(st.integers(0, 8), max_size=12), max_size=25), min_size=1, max_size=4)
@@ -35,9 +35,9 @@ def write_runs(
 ) -> list[RunFiles]:
     found = []
     for number, documents in enumerate(shards):
-        ids, index = (str(folder / f"{number}{ending}") for ending in (".ids", ".index.parquet"))
+        paths = {kind: str(folder / f"{number}{ending}") for kind, ending in RUN_FILES.items()}
         width = np.dtype(dtype).itemsize
-        writer = RunsWriter(ids, index, COLUMNS, seed=seed, eos=eos, width=width, limit=limit)
+        writer = RunsWriter(paths, COLUMNS, seed=seed, eos=eos, width=width, limit=limit)
         for start in range(0, len(documents), 7):
             some = documents[start : start + 7]
             writer.write(
@@ -50,7 +50,7 @@ def write_runs(
                 )
             )
         writer.close()
-        found.append(RunFiles(ids, index, writer.documents, writer.tokens))
+        found.append(RunFiles.of(paths, writer.facts()))
     return found
 
 
@@ -58,7 +58,7 @@ def gathered(
     files: list[RunFiles], *, parts: int, eos: bool, merged: bool, dtype: str = "uint16"
 ) -> list[list[tuple[str, list[int]]]]:
     """(doc_id, tokens with EOS) of every part."""
-    total = sum(runs.length(eos) for runs in files)
+    total = totals(files, eos)
 
     def ranges_of(part: int, of: int) -> Ranges:
         return shuffled_ranges(files, part, of) if merged else source_ranges(files, part, of, eos)
@@ -131,8 +131,8 @@ def test_ids_of_both_widths(tmp_path: Path, dtype: str) -> None:
 
 def test_tokens_of_another_width_are_refused(tmp_path: Path) -> None:
     batch: dict[str, Any] = {"doc_id": ["a"], "token_count": pa.array([1], pa.int64()), "tokens": [b"1234"]}
-    paths = [str(tmp_path / name) for name in ("ids", "index")]
-    writer = RunsWriter(paths[0], paths[1], COLUMNS, seed=1, eos=True, width=2)
+    paths = {kind: str(tmp_path / f"a{ending}") for kind, ending in RUN_FILES.items()}
+    writer = RunsWriter(paths, COLUMNS, seed=1, eos=True, width=2)
     with pytest.raises(ShardError, match="another tokenizer"):
         writer.write(pa.record_batch(batch))
     writer.close()
@@ -142,4 +142,4 @@ def test_a_cut_file_of_ids_is_an_error_and_not_fewer_tokens(tmp_path: Path) -> N
     (runs,) = write_runs(tmp_path, [[[1, 2, 3], [4, 5]]], seed=None, eos=True, limit=1000)
     Path(runs.ids).write_bytes(Path(runs.ids).read_bytes()[:-2])
     with pytest.raises(ShardError, match="shorter"):
-        list(read_range(runs.ids, runs.index, 0, 100, np.dtype("uint16")))
+        list(read_range(runs, 0, 100, np.dtype("uint16")))

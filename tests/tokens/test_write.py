@@ -22,6 +22,7 @@ from tokenmill.core.pipeline import Pipeline
 from tokenmill.core.plan import Annotation, make_plan
 from tokenmill.core.stage import InputShard, Stage
 from tokenmill.filters.gopher import GopherQuality
+from tokenmill.filters.pii import RedactPii
 from tokenmill.io.parquet import ReadParquet
 from tokenmill.tokens.formats.registry import format_names
 from tokenmill.tokens.order import document_key
@@ -214,6 +215,10 @@ def test_what_the_plan_refuses(bpe: str, tmp_path: Path) -> None:
             plan([ReadParquet(), WriteTokens(tokenizer=bpe, **settings)])
     with pytest.raises(ConfigError, match="tokenizer"):
         plan([ReadParquet(), WriteTokens()])
+    again = plan([ReadParquet(), EncodeText(tokenizer=bpe), RedactPii(), WriteTokens(tokenizer=bpe)])
+    assert again.pipeline.labels[-2:] == ("encode_text_2", "write_tokens")  # the ids of the text as it was are no use
+    with pytest.raises(ConfigError, match="cannot carry the column 'token_start'"):
+        plan([ReadParquet(signals=("token_start",)), WriteTokens(tokenizer=bpe)])
     found = plan([ReadParquet(), EncodeText(tokenizer=bpe), WriteTokens(tokenizer=bpe)])
     assert found.pipeline.labels == ("read_parquet", "encode_text", "write_tokens")
     assert not found.inserted
@@ -260,7 +265,7 @@ def test_the_runs_go_when_the_set_is_complete(bpe: str, tmp_path: Path) -> None:
     write_documents(tmp_path / "in")
     run(pipeline(bpe), tmp_path / "in", tmp_path / "out")
     whole = digests(tmp_path / "out")
-    assert not list((tmp_path / "out/phases").glob("*/ids/*"))
+    assert not list((tmp_path / "out/phases").glob("*/run_ids/*"))
     (manifest,) = (tmp_path / "out/phases").glob("01-*/manifests/1.json")
     written = manifest.stat().st_mtime_ns
     assert run(pipeline(bpe), tmp_path / "in", tmp_path / "out").resumed
@@ -269,7 +274,38 @@ def test_the_runs_go_when_the_set_is_complete(bpe: str, tmp_path: Path) -> None:
     outcome = run(pipeline(bpe), tmp_path / "in", tmp_path / "out")
     assert not outcome.failures
     assert digests(tmp_path / "out") == whole
-    assert not list((tmp_path / "out/phases").glob("*/ids/*"))
+    assert not list((tmp_path / "out/phases").glob("*/run_ids/*"))
+
+
+@pytest.mark.parametrize("order", ["shuffled", "source"])
+@pytest.mark.parametrize("eos", [True, False])
+def test_many_inputs_are_merged_first(
+    bpe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: str, eos: bool
+) -> None:
+    """With 100,000 input shards a piece would be read from as many files. The shards are the same."""
+    write_documents(tmp_path / "in", count=96, files=8)
+    run(pipeline(bpe, order=order, add_eos=eos), tmp_path / "in", tmp_path / "plain")
+    monkeypatch.setattr("tokenmill.tokens.write.FAN_IN", 3)
+    run(pipeline(bpe, order=order, add_eos=eos), tmp_path / "in", tmp_path / "merged")
+    assert len(list((tmp_path / "merged/phases").glob("02-*.merge@*/manifests/*.json"))) == 3
+    for path in (tmp_path / "plain/tokens").iterdir():
+        assert path.read_bytes() == (tmp_path / "merged/tokens" / path.name).read_bytes(), path.name
+    assert not list((tmp_path / "merged/phases").glob("*/run_ids/*"))
+    (tmp_path / "merged/tokens/00001.ds").unlink()
+    assert not run(pipeline(bpe, order=order, add_eos=eos), tmp_path / "in", tmp_path / "merged").failures
+    assert (tmp_path / "plain/tokens/00001.ds").read_bytes() == (tmp_path / "merged/tokens/00001.ds").read_bytes()
+
+
+def test_tiny_documents_are_cut_into_runs_and_pieces(bpe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_documents(tmp_path / "in")
+    run(pipeline(bpe), tmp_path / "in", tmp_path / "plain")
+    monkeypatch.setattr("tokenmill.tokens.runs.RUN_DOCUMENTS", 7)
+    monkeypatch.setattr("tokenmill.tokens.gather.PIECE_DOCUMENTS", 5)
+    run(pipeline(bpe), tmp_path / "in", tmp_path / "small")
+    for path in (tmp_path / "plain/tokens").iterdir():
+        if path.suffix != ".parquet" and path.name != "manifest.json":  # row groups end where pieces do
+            assert path.read_bytes() == (tmp_path / "small/tokens" / path.name).read_bytes(), path.name
+    assert contents(tmp_path / "plain") == contents(tmp_path / "small")
 
 
 @pytest.mark.parametrize("left", [0.0, 0.5, 1.0])
@@ -285,7 +321,7 @@ def test_runs_that_are_damaged_before_they_are_used_are_made_again(
     with monkeypatch.context() as patch:
         patch.setattr(WriteTokens, "run_task", fails)
         assert run(pipeline(bpe), tmp_path / "in", tmp_path / "out").failures
-    (ids,) = (tmp_path / "out/phases").glob("01-*/ids/1.ids")
+    (ids,) = (tmp_path / "out/phases").glob("01-*/run_ids/1.ids")
     ids.write_bytes(ids.read_bytes()[: int(left * ids.stat().st_size)])
     assert not run(pipeline(bpe), tmp_path / "in", tmp_path / "out").failures
     assert digests(tmp_path / "out") == digests(tmp_path / "whole")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,11 +14,11 @@ import pyarrow.parquet as pq
 from tokenmill.cli.console import output_console, safe
 from tokenmill.cli.recipes import import_stages
 from tokenmill.cli.run import RunRequest, run_spec
-from tokenmill.cli.train_bpe import TrainRequest, train_tokenizer
+from tokenmill.cli.train_bpe import TRAINED, TrainRequest, train_tokenizer
 from tokenmill.core.errors import ConfigError, did_you_mean
 from tokenmill.core.pipeline import Pipeline
 from tokenmill.core.plan import make_plan
-from tokenmill.core.schema import DOC_ID, FINEWEB, PROVENANCE
+from tokenmill.core.schema import DOC_ID, FINEWEB, INTERNAL, PROVENANCE
 from tokenmill.core.settings import parse_assignment
 from tokenmill.core.stage import InputShard, Source, Stage
 from tokenmill.executors.runspec import RUN_JSON, Options, RunSpec
@@ -26,11 +27,14 @@ from tokenmill.io.filesystem import list_inputs, open_input
 from tokenmill.io.jsonl import ReadJsonl
 from tokenmill.io.parquet import ReadParquet
 from tokenmill.io.runfolder import RunFolder
+from tokenmill.tokens.bpe import BpeSettings, train_bpe
 from tokenmill.tokens.decontaminate.stage import decontamination
 from tokenmill.tokens.tokenset import TokenSet
-from tokenmill.tokens.write import WriteTokens
+from tokenmill.tokens.write import RESERVED, WriteTokens
 
 _CARRIED = FINEWEB.keys() | PROVENANCE.keys() | {DOC_ID}
+_NOT_CARRIED = RESERVED | INTERNAL.keys()
+"""Names of columns that mean something else on the way."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +71,7 @@ def tokenize(request: TokenizeRequest) -> int:
     if request.train is not None:
         if request.tokenizer:
             raise ConfigError("--tokenizer and --train-bpe are two ways to say which tokenizer", fix="leave one out")
-        import_stages()
-        _, inputs, source = documents_of(request.input, request.tags)
-        request = replace(request, tokenizer=train_tokenizer(request.train, inputs, source, request.output))
+        request = replace(request, tokenizer=_trained(request, request.train))
     spec = tokenize_spec(request)
     code = run_spec(
         RunRequest(
@@ -87,6 +89,24 @@ def tokenize(request: TokenizeRequest) -> int:
     if "://" not in request.output and (Path(request.output) / "tokens" / "manifest.json").is_file():
         tell_set(TokenSet.open(request.output))
     return code
+
+
+def _trained(request: TokenizeRequest, train: TrainRequest) -> str:
+    """The path of a tokenizer of the documents. What else is wrong with the request is told before it is made."""
+    import_stages()
+    folder = RunFolder(request.output)
+    if folder.exists(RUN_JSON) and not folder.exists(TRAINED):
+        raise ConfigError(
+            f"{folder.location} holds another run", why="it has no tokenizer of its own", fix="choose another --output"
+        )
+    with tempfile.TemporaryDirectory() as place:
+        stand_in = Path(place) / "tokenizer.json"
+        least = BpeSettings(vocab_size=256 + len(train.settings.special_tokens), sample_bytes=1)
+        named = replace(least, special_tokens=train.settings.special_tokens)
+        stand_in.write_bytes(train_bpe((), named).canonical)
+        tokenize_spec(replace(request, tokenizer=str(stand_in), train=None))
+    _, inputs, source = documents_of(request.input, request.tags)
+    return train_tokenizer(train, inputs, source, request.output)
 
 
 def tokenize_spec(request: TokenizeRequest) -> RunSpec:
@@ -155,14 +175,39 @@ def _reader(shard: InputShard, tags: Sequence[str] | None) -> Source:
     with open_input(shard) as stream:
         schema = pq.ParquetFile(stream).schema_arrow
     further = {name: schema.field(name).type for name in schema.names if name not in _CARRIED}
-    if tags is not None:
+    if tags is None:  # what cannot go along stays behind
+        further = {name: dtype for name, dtype in further.items() if name not in _NOT_CARRIED}
+    else:
         for name in tags:
-            if name not in schema.names:
-                raise ConfigError(f"{shard.name} has no column {name!r}", why=did_you_mean(name, schema.names))
+            _check_tag(name, schema, shard.name)
         further = {name: dtype for name, dtype in further.items() if name in tags}
-    numbers = [n for n, dtype in further.items() if pa.types.is_floating(dtype) or pa.types.is_integer(dtype)]
-    texts = [n for n, dtype in further.items() if pa.types.is_string(dtype) or pa.types.is_boolean(dtype)]
+    numbers = [name for name, dtype in further.items() if _is_number(dtype)]
+    texts = [name for name, dtype in further.items() if _is_text(dtype)]
     return ReadParquet(signals=tuple(numbers), tags=tuple(texts))
+
+
+def _is_number(dtype: pa.DataType) -> bool:
+    return pa.types.is_floating(dtype) or pa.types.is_integer(dtype)
+
+
+def _is_text(dtype: pa.DataType) -> bool:
+    if pa.types.is_dictionary(dtype):
+        return _is_text(dtype.value_type)
+    return pa.types.is_string(dtype) or pa.types.is_large_string(dtype) or pa.types.is_boolean(dtype)
+
+
+def _check_tag(name: str, schema: pa.Schema, where: str) -> None:
+    """Whether a column that was asked for can go along. ConfigError otherwise."""
+    if name not in schema.names:
+        raise ConfigError(f"{where} has no column {name!r}", why=did_you_mean(name, schema.names))
+    dtype = schema.field(name).type
+    if name in _NOT_CARRIED or not (name in _CARRIED or _is_number(dtype) or _is_text(dtype)):
+        why = "its name means something else here" if name in _NOT_CARRIED else f"it is of type {dtype}"
+        raise ConfigError(
+            f"the column {name!r} of {where} cannot go along with the tokens",
+            why=why,
+            fix="tags are columns of numbers or text, of other names than those of the tables of documents",
+        )
 
 
 def _absolute(tokenizer: str) -> str:

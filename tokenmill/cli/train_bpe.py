@@ -19,6 +19,7 @@ from tokenmill.tokens.tokenizer import load_tokenizer
 
 FOLDER = "tokenizer"
 """Below the output: `tokenizer.json` and `report.json`."""
+TRAINED = f"{FOLDER}/report.json"
 
 
 @dataclass(frozen=True)

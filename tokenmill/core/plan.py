@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from tokenmill.core.errors import ConfigError, did_you_mean
-from tokenmill.core.measuring import StageRules, measured_columns, with_measurements
+from tokenmill.core.measuring import StageRules, changes_text, measured_columns, with_measurements
 from tokenmill.core.phases import Phase, cut, data_phases
 from tokenmill.core.pipeline import Pipeline, code_digest
 from tokenmill.core.schema import DOC_ID, FINEWEB, INTERNAL, PROVENANCE, published_schema
@@ -184,8 +184,10 @@ def with_providers(pipeline: Pipeline, *, everything: bool = False) -> tuple[Pip
 
 
 def _stands(needed: Stage, before: Sequence[Stage], stage: Stage) -> bool:
-    """Whether a stage that is needed is there already. ConfigError where one of other settings is."""
-    for other in before:
+    """Whether a stage that is needed is there already, for the text as it is. ConfigError where one differs."""
+    for other in reversed(before):
+        if changes_text(other):
+            return False
         if type(other) is type(needed) and other.config() != needed.config():
             differ = [key for key, value in needed.config().items() if other.config()[key] != value]
             raise ConfigError(

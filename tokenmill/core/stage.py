@@ -357,6 +357,11 @@ class Sink(Stepped):
     """Kind -> ending of the further files of each shard. They stay with the run's phases, for the steps, and are
     deleted when the last step is complete."""
 
+    @property
+    def beside_ratio(self) -> float:
+        """Bytes of the files `beside`, and again of what the steps publish, per byte of compressed documents."""
+        return 0.0
+
     def columns_left(self) -> Collection[str]:
         """`leaves`, unless the settings decide."""
         return type(self).leaves

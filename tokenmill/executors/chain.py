@@ -206,8 +206,10 @@ class Chain:
 
         try:
             first = first_holding(rules, column, len(frame.docs))
-        except TokenmillError:
-            raise
+        except TokenmillError as error:
+            if not isinstance(error, DocumentError):
+                raise
+            return False
         except Exception as error:
             self._mind(error)
             return False
@@ -230,8 +232,10 @@ class Chain:
         beat(index, -1)
         try:
             changed = stage.rewrite_batch(frame.to_batch(stage.reads))
-        except TokenmillError:
-            raise
+        except TokenmillError as error:
+            if not isinstance(error, DocumentError):
+                raise
+            return False
         except Exception as error:
             self._mind(error)
             return False
@@ -311,8 +315,9 @@ class Chain:
         if not isolate:
             try:
                 added = annotated(stage, batch)
-            except TokenmillError:
-                raise
+            except TokenmillError as error:
+                if not isinstance(error, DocumentError):
+                    raise
             except Exception as error:  # one document made the batch fail: find it below, one at a time
                 self._mind(error)
                 added = None
@@ -337,8 +342,11 @@ class Chain:
             beat(index, row)
             try:
                 one = annotated(stage, batch.slice(position, 1))
-            except TokenmillError:
-                raise
+            except TokenmillError as error:
+                if not isinstance(error, DocumentError):
+                    raise
+                self._quarantine(frame.docs[position], count, ledger, "error", str(error))
+                continue
             except Exception as error:
                 self._mind(error)
                 self._quarantine(frame.docs[position], count, ledger, type(error).__name__, str(error))

@@ -52,10 +52,15 @@ def estimate_bytes(spec: RunSpec) -> int:
 def _ratio(spec: RunSpec, phase: Phase) -> float:
     """Bytes that a phase leaves per byte of input."""
     plan = spec.plan
+    sink = plan.sink
     if phase.step:
-        barrier = phase.stages[0]
-        steps = getattr(barrier, "steps", ()) or ("",)
+        stage = phase.stages[0]
+        if stage is sink:  # its steps publish what it has put aside, once
+            return sink.beside_ratio / len(sink.steps)
+        steps = getattr(stage, "steps", ()) or ("",)
         return STEP_RATIO / len(steps)
+    if sink.steps and phase is plan.last:
+        return DOCUMENTS_RATIO + sink.beside_ratio
     archives = "payload" in plan.source.columns_added()
     if not archives:
         return DOCUMENTS_RATIO

@@ -88,8 +88,9 @@ def _execute(
         if outcome.failures:
             break
     else:
-        for kind in spec.plan.sink.beside:  # as large as the result, and no longer needed
-            folder.remove(f"phases/{spec.plan.last.directory}/{kind}")
+        for phase in spec.plan.phases:
+            for kind in spec.plan.sink.beside if phase.stages[-1] is spec.plan.sink else ():
+                folder.remove(f"phases/{phase.directory}/{kind}")  # as large as the result, and no longer needed
     return outcome
 
 
@@ -103,7 +104,8 @@ def _tidied(folder: RunFolder, spec: RunSpec) -> Collection[str]:
         if sealed is None:
             return ()
         if phase.step:
-            files = (file for entry in sealed["outputs"] for file in entry["files"].values())
+            made = (item for entry in sealed["outputs"] for item in entry["files"].items())
+            files = (file for kind, file in made if kind not in sink.beside)
             if any(folder.size(file["path"]) != file["bytes"] for file in files):
                 return ()
     return sink.beside.keys()
@@ -168,7 +170,7 @@ class _Stretch:
 
     def _begin(self, phase: Phase, executor: Executor) -> Executor:
         names = _names(self._folder, self._spec, phase)
-        gone = _tidied(self._folder, self._spec) if phase is self._spec.plan.last else ()
+        gone = _tidied(self._folder, self._spec) if phase.stages[-1] is self._spec.plan.sink else ()
         committed = settled(self._folder, phase, names, _expected(self._spec, phase, names), gone)
         crew = _crew(self._folder, self._spec, phase, executor)
         location = absolute_location(self._folder.location)
