@@ -109,6 +109,16 @@ def child_command(module: str, *arguments: object) -> list[str]:
     return [sys.executable, "-P", "-m", module, *map(str, arguments)]
 
 
+_ALLOCATOR = {
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(4 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(16 << 20),
+}
+"""Workers and children handle batch after batch; allocators that keep what was freed cost a third of their memory
+(1,170 against 780 MB for `tokenmill tokenize` with two workers)."""
+
+
 def child_environment(threads: int = 1) -> dict[str, str]:
     """The environment of a child: it finds this very tokenmill, hashes strings alike, and has so many threads."""
     here = Path(__file__).resolve().parents[2]
@@ -116,7 +126,7 @@ def child_environment(threads: int = 1) -> dict[str, str]:
     if here.name not in ("site-packages", "dist-packages"):
         paths.insert(0, str(here))  # a checkout that is not installed
     libraries = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "RAYON_NUM_THREADS")
-    wanted = {**dict.fromkeys(libraries, str(threads)), "TOKENIZERS_PARALLELISM": str(threads > 1).lower()}
+    wanted = {**dict.fromkeys(libraries, str(threads)), "TOKENIZERS_PARALLELISM": str(threads > 1).lower(), **_ALLOCATOR}
     # what the user has set stays; what a parent of ours has set for itself does not
     set_before = os.environ.get(_SET_BY_US, "").split(",")
     given = {name: value for name, value in os.environ.items() if name not in set_before}

@@ -22,7 +22,7 @@ from tokenmill.core.schema import DOC_ID
 from tokenmill.io.filesystem import open_binary
 from tokenmill.tokens.order import document_keys
 
-RUN_BYTES = 24 << 20
+RUN_BYTES = 12 << 20
 """Ids of a run: large enough that a range of keys is long, small enough for every worker."""
 RUN_DOCUMENTS = 100_000
 """Documents of a run: beside its ids each has a row of some 300 bytes."""
