@@ -55,3 +55,11 @@ def test_a_hub_without_it_is_one_error(calls: list[dict[str, Any]]) -> None:
         from_hub("a model", "hf_hub_download", "owner/none", "m.bin")
     assert "OSError: owner/none cannot be reached" in caught.value.why
     assert "more of the same" not in caught.value.why
+    assert "train-classifier" in caught.value.fix
+
+
+def test_messages_name_what_is_wanted(calls: list[dict[str, Any]], caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(ConfigError, match="the tokenizer 'a name' is nothing") as caught, caplog.at_level("WARNING"):
+        from_hub("a name", "hf_hub_download", "owner/none", "t.json", noun="tokenizer", instead="give a file")
+    assert caught.value.fix.startswith("give a file; ")
+    assert "downloading the tokenizer a name" in caplog.text

@@ -149,14 +149,41 @@ def test_samples_are_the_smallest_hashes_and_nest(order: list[int], small: int, 
             place = bpe._hash(str(number), b"order", 0)
             sample.add(place, texts[place], None)
         wanted: list[str] = []
-        for place in sorted(texts):
+        fitting = [place for place in sorted(texts) if len(texts[place]) <= limit]
+        for place in fitting:
             if sum(map(len, wanted)) + len(texts[place]) > limit:
                 break
             wanted.append(texts[place])
         found[limit] = list(sample.texts())
         assert found[limit] == wanted
         assert sample.bytes == sum(map(len, wanted))
-    assert found[large][: len(found[small])] == found[small]
+        assert sample.too_large == 40 - len(fitting)
+    kept = [text for text in found[large] if len(text) <= small]
+    both = min(len(kept), len(found[small]))
+    assert kept[:both] == found[small][:both]
+    if small >= max(map(len, texts.values())):
+        assert found[large][: len(found[small])] == found[small]
+
+
+def test_a_text_larger_than_the_sample_does_not_empty_it() -> None:
+    rows = documents(60)
+    orders = {n: bpe._hash(f"large{n}", b"order", 0) for n in range(300)}
+    names = [f"large{n}" for n in sorted(orders, key=orders.__getitem__)]
+    held = [bpe._hash(name, b"held-out", 0) % bpe.HELD_OUT == 0 for name in names]
+    large = [names[held.index(False)], names[held.index(True)]]  # one to train on, one held out, before all others
+    huge: list[dict[str, str | None]] = [{"text": "y z " * 50_000, "doc_id": name, "language": None} for name in large]
+    some = BpeSettings(vocab_size=400, sample_bytes=100_000, held_out_bytes=100_000)
+    wanted = train(rows, some)
+    assert wanted.report["too_large"] == {"sample": 0, "held_out": 0}
+    for mixed in ([*rows, *huge], [*huge, *rows], [*rows[:30], *huge, *rows[30:]]):
+        found = train(mixed, some)
+        assert found.tokenizer.canonical == wanted.tokenizer.canonical
+        assert found.report["trained_on"] == wanted.report["trained_on"]
+        assert found.report["held_out"] == wanted.report["held_out"]
+        assert found.report["too_large"] == {"sample": 1, "held_out": 1}
+    with pytest.raises(ConfigError, match="no text to train on") as caught:
+        train(huge, some)
+    assert "1 larger than the sample of 100,000 bytes" in caught.value.why
 
 
 @pytest.mark.parametrize(

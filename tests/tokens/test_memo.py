@@ -104,6 +104,25 @@ def test_an_error_of_the_library_leaves_nothing_half_known(tmp_path: Path, monke
     assert lengths[1] == 0
 
 
+def test_the_library_gets_little_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of pieces that are too long to be remembered, and of new ones: its notes take a hundred times their room."""
+    encoder = Encoder(load_tokenizer(str(save_bpe(tmp_path))))
+    assert encoder._memo is not None
+    sizes: list[int] = []
+
+    def library(texts: list[str]) -> Any:
+        sizes.append(sum(len(text.encode()) for text in texts))
+        return encoder._library(texts)
+
+    monkeypatch.setattr(encoder._memo, "_encode", library)
+    text = "".join("\u6c49" * 30 + f" w{n}" for n in range(5000)) + "\u5b57" * 5000
+    ids, _ = encoder.encode([text])
+    assert max(sizes) <= memo.GROUP
+    assert sum(sizes) > memo.GROUP
+    assert encoder.decode(ids) == text
+    assert [len(some) for some in memo.in_groups(["a" * 60, "b" * 41, "\u6c49" * 50, "", "c"], 100)] == [1, 1, 1, 2]
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [

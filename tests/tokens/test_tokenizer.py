@@ -113,8 +113,11 @@ def test_a_name_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     (folder / "tokenizer.json").unlink()
     with pytest.raises(ConfigError, match="owner/small holds no tokenizer"):
         load_tokenizer("owner/small")
-    with pytest.raises(ConfigError, match="revision v2"):
+    with pytest.raises(ConfigError, match="revision v2") as caught:
         load_tokenizer("owner/none", revision="v2")
+    assert "the tokenizer 'owner/none'" in str(caught.value)
+    assert "model" not in str(caught.value)
+    assert "classifier" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

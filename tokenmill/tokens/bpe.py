@@ -1,7 +1,8 @@
 """Byte-level BPE trained on a corpus, and how well it compresses documents that it has not seen.
 
 The sample is drawn by the hash of each document's id: those with the smallest hashes, as many as its bytes allow. So a
-larger sample holds every smaller one, whatever the order of the documents. One document in twenty, by another hash, is
+larger sample holds every smaller one, whatever the order of the documents; only a text that is larger than a whole
+sample is left out of that one, and counted. One document in twenty, by another hash, is
 held out and never trained on.
 
 Training is that of the package `tokenizers`, which counts words in no order and breaks ties by the numbers of tokens:
@@ -57,9 +58,10 @@ class BpeSettings:
     pretokenizer: str = "gpt4"
     """One of `PRETOKENIZERS`."""
     sample_bytes: int = 1_000_000_000
-    """Bytes of text to train on. In memory it is about a third of that, and the words that are counted come on top."""
+    """Bytes of text to train on. In memory it is about a third of that, 250 bytes for each document, and the words that
+    are counted. A text larger than all this is left out, and told."""
     held_out_bytes: int = 50_000_000
-    """Bytes of text to measure on."""
+    """Bytes of text to measure on. A text larger than all this is left out, and told."""
     min_frequency: int = 2
     """A pair that occurs less often is not merged."""
     seed: int = 0
@@ -141,7 +143,10 @@ def train_on_documents(
         (held_out if place % HELD_OUT == 0 else sample).add(_hash(identifier, b"order", settings.seed), text, language)
     if not sample.documents:
         raise ConfigError(
-            "there is no text to train on", why=f"{documents} documents were read", fix="give a run that kept documents"
+            "there is no text to train on",
+            why=f"{documents} documents were read, {held_out.documents} of them held out to measure on, and"
+            f" {sample.too_large} larger than the sample of {settings.sample_bytes:,} bytes",
+            fix="train with sample_bytes that hold them" if sample.too_large else "give a run that kept documents",
         )
     trained = train_bpe(sample.texts(), settings, name=name, parallel=parallel)
     report = {
@@ -150,6 +155,7 @@ def train_on_documents(
         "sha256": trained.sha256,
         "documents": documents,
         "trained_on": {"documents": sample.documents, "bytes": sample.bytes},
+        "too_large": {"sample": sample.too_large, "held_out": held_out.too_large},
         "held_out": compression(held_out, trained, reference),
         "reference": reference.name if reference is not None else None,
     }
@@ -213,10 +219,15 @@ class _Measured:
 
 
 class _Sample:
-    """The documents with the smallest hashes that fit into so many bytes, compressed in memory."""
+    """The documents with the smallest hashes that fit into so many bytes, compressed in memory.
+
+    A text that is larger than all these bytes takes no part: it would push out every other.
+    """
 
     def __init__(self, limit: int) -> None:
         self.bytes = 0
+        self.too_large = 0
+        """Texts that were larger than the limit."""
         self._limit = limit
         self._heap: list[tuple[int, bytes, int, str | None]] = []
         """(hash, negative: the largest is first, compressed text, its bytes, language)."""
@@ -228,9 +239,14 @@ class _Sample:
         return len(self._heap)
 
     def add(self, order: int, text: str, language: str | None) -> None:
-        if order >= self._bound:
+        if order >= self._bound and len(text) <= self._limit // 4:  # it fits, so that it need not be counted
             return
         data = text.encode()
+        if len(data) > self._limit:
+            self.too_large += 1
+            return
+        if order >= self._bound:
+            return
         heapq.heappush(self._heap, (-order, self._compress(data), len(data), language))
         self.bytes += len(data)
         while self.bytes > self._limit:

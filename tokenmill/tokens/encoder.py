@@ -5,10 +5,13 @@ that are special, or look like control tokens (`is_control`), are therefore read
 added tokens (runs of spaces, placeholders such as `|||EMAIL_ADDRESS|||`) stay what they are.
 
 Unbroken runs. Stretches of more than 10,000 characters without white space are encoded in pieces, cut where the
-pre-tokenizer cuts as well, so that the ids stay the same; only a single word longer than that is cut within.
+pre-tokenizer cuts as well, so that the ids stay the same; only a single word longer than that is cut within. Longer
+stretches of white space are one word; they are cut where a look at the surroundings shows no change, if there is such a
+place nearby.
 
-Memory. The library gets about 1 MB of text at a time, on the thread that calls. A longer text is cut between two words,
-where a look at the surroundings shows that this changes no id; where none can be found it is encoded whole.
+Memory. The library gets about 256 kB of text at a time, on the thread that calls. A text above 1 MB is cut between two
+words, lines or sentences, where a look at the surroundings shows that this changes no id; where none can be found it is
+encoded whole.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from itertools import chain, pairwise
+from itertools import chain, islice, pairwise
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -27,7 +30,7 @@ import pyarrow as pa
 
 from tokenmill.core.errors import DocumentError
 from tokenmill.tokens.formats.base import Ids
-from tokenmill.tokens.memo import PROBE, Memo, awkward_tokens
+from tokenmill.tokens.memo import PROBE, Memo, awkward_tokens, in_groups
 from tokenmill.tokens.tokenizer import LoadedTokenizer, give_back_memory, one_thread
 from tokenmill.tokens.untrusted import SEPARATOR, encoding_tokenizer, is_control, word_tokenizer, working_tokenizers
 
@@ -37,18 +40,34 @@ if TYPE_CHECKING:
 Texts: TypeAlias = Sequence[str] | pa.Array | pa.ChunkedArray
 
 LONGEST_RUN = 10_000
-"""Characters without white space that are encoded in one piece."""
+"""Characters without white space, or of nothing else, that are encoded in one piece."""
 CHUNK = 1 << 20
-"""Bytes of UTF-8 for one call of the library: some 100 MB for what it notes of each token."""
+"""Bytes of UTF-8 that are encoded in one piece: some 100 MB for what the library notes of each token."""
 _MARGIN = 64
 """Characters between a cut and the end of the window that it was found in: no pre-tokenizer looks farther ahead."""
 _JOINED = 256
 """Short texts in one call of the library."""
-_SURROUNDINGS = 256
-"""Characters on both sides of a cut between words that are encoded to see whether it changes ids."""
-_TRIES = 32
-_UNBROKEN = re.compile(r"\S+")
-_BETWEEN_WORDS = re.compile(r"(?<=\S)[ \n](?=\w)")
+_SURROUNDINGS = 384
+"""Characters on both sides of a cut that are encoded to see whether it changes ids. Runs of white space are cut after
+multiples of it: 128 * 3, for tokens of 2, 4, 8 ... and of 24 spaces."""
+_TRIES = 16
+_TRIES_IN_WHITE = 8
+_MISSES = 16
+"""Windows without a safe place after which a text is taken for one that has none."""
+_RUNS = re.compile(r"\S+|\s{2,}")
+_STOPS = (
+    "\u3001\u3002\uff0c\uff01\uff1f\uff1b\uff1a\uff0e\uff61\uff64\u2026\u201c\u201d\u300a-\u3011\uff08\uff09"
+    "\u0964\u0965\u104a\u104b\u0e2f\u0e5a\u17d4\u17d5\u060c\u061b\u061f"
+)
+"""Punctuation of scripts that put no space between words, or none behind it: 。，！ and others, danda, khan ..."""
+_PLACES = (
+    re.compile(r"(?<=\S)(?=[ \n]\w)"),
+    re.compile(r"(?<=\S)(?=\s)"),
+    re.compile(r"(?<=\n)(?=[^\r\n])"),
+    re.compile(rf"(?<=[{_STOPS}])(?=\w)|(?<=\w)(?=[{_STOPS}])"),
+)
+"""Where a word of many tokenizers begins, the best first: before a word, before white space, at the beginning of a line
+(some patterns take the line end with the punctuation before it), beside punctuation."""
 _IS_SPACE = np.zeros(256, np.bool_)
 _IS_SPACE[[9, 10, 11, 12, 13, 32]] = True
 
@@ -77,6 +96,7 @@ class Encoder:
         self._joining = working.joining
         self._separator = working.joining.token_to_id(SEPARATOR)
         self._margin = max(_MARGIN, working.longest_added + 1)
+        self._cuts_white = not working.strips
         self._forbidden = np.zeros(loaded.vocab_size, np.bool_)
         self._forbidden[sorted(self.control_ids)] = True
         self._awkward = awkward_tokens(
@@ -116,8 +136,7 @@ class Encoder:
             for start, stop in _chunks(offsets, self.chunk, alone):
                 some = slice(start, stop)
                 found = self._encode_chunk(array[some], offsets[start : stop + 1], data, lengths[some], alone[start])
-                if self._forbidden[found].any():
-                    raise self._escaped(found)
+                self._check(found)
                 parts.append(found)
         return np.concatenate(parts), lengths
 
@@ -136,7 +155,23 @@ class Encoder:
             text = array[0].as_py()
             if next(self._cuts_in_runs(text), None) is not None:
                 return self._encode([self._pieces(text)], lengths)
+            if isinstance(pieces := self._pieces(text), list):
+                return self._remembered(pieces, int(bounds[0]), data, lengths)
         return self._memo.encode(bounds, data, lengths)
+
+    def _remembered(
+        self, pieces: list[str], start: int, data: npt.NDArray[np.uint8], length: npt.NDArray[np.int64]
+    ) -> npt.NDArray[Any]:
+        """Ids of a text that begins at `start` and was cut between words, each piece by the memo: what it notes of a
+        text, and what it gives to the library, grows with the text."""
+        assert self._memo is not None
+        parts, here = [], np.zeros(1, np.int64)
+        for piece in pieces:
+            stop = start + len(piece.encode())
+            parts.append(self._memo.encode(np.array([start, stop]), data, here))
+            start = stop
+        length[0] = sum(map(len, parts))
+        return np.concatenate(parts)
 
     def _has_awkward(self, data: npt.NDArray[np.uint8], bounds: npt.NDArray[np.int64]) -> bool:
         if not self._awkward:
@@ -190,21 +225,20 @@ class Encoder:
 
     def _joined(self, pieces: list[str], length: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
         """Ids of a text in pieces: only the first of them is the beginning of a text."""
-        rest = [self._ids(self._whole, pieces[:1], np.empty(1, np.int64))]
-        first, size = 1, 0
-        for number, piece in enumerate(pieces[1:], start=2):
-            size += len(piece)
-            if size >= self.chunk or number == len(pieces):
-                rest.append(self._ids(self._rest, pieces[first:number], np.empty(number - first, np.int64)))
-                first, size = number, 0
-        ids = np.concatenate(rest)
-        length[0] = len(ids)
-        return ids
+        first = self._ids(self._whole, pieces[:1], np.empty(1, np.int64))
+        rest = self._ids(self._rest, pieces[1:], np.empty(len(pieces) - 1, np.int64))
+        length[0] = len(first) + len(rest)
+        return np.concatenate([first, rest])
 
     def _ids(self, tokenizer: Tokenizer, texts: list[str], lengths: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-        encodings = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-        lengths[:] = list(map(len, encodings))
-        return np.fromiter(chain.from_iterable(e.ids for e in encodings), self.dtype, count=int(lengths.sum()))
+        parts, done = [np.empty(0, self.dtype)], 0
+        for some in in_groups(texts):
+            encodings = tokenizer.encode_batch_fast(some, add_special_tokens=False)
+            counts = list(map(len, encodings))
+            lengths[done : done + len(some)] = counts
+            parts.append(np.fromiter(chain.from_iterable(e.ids for e in encodings), self.dtype, count=sum(counts)))
+            done += len(some)
+        return np.concatenate(parts)
 
     def _pieces(self, text: str) -> str | list[str]:
         """The text, or what it is cut into."""
@@ -218,13 +252,25 @@ class Encoder:
     def _cuts_in_runs(self, text: str) -> Iterator[int]:
         """Where to cut runs that are too long."""
         at = 0
-        for run in _UNBROKEN.finditer(text):
+        for run in _RUNS.finditer(text):
             if run.end() - run.start() <= self.longest_run:
+                continue
+            if text[run.start()].isspace():
+                at = max(at, run.start())
+                while self._cuts_white and run.end() - at > self.longest_run:
+                    at = self._cut_in_white(text, at)
+                    yield at
                 continue
             at = max(at, run.start() - 1)  # with the white space before it, which may belong to the first word
             while run.end() - at > self.longest_run:
                 at += self._cut(text[at : at + self.longest_run])
                 yield at
+
+    def _cut_in_white(self, text: str, start: int) -> int:
+        """Where to cut white space that goes on for more than `longest_run` characters behind `start`."""
+        usual = start + self.longest_run - (self.longest_run % _SURROUNDINGS) * (self.longest_run > _SURROUNDINGS)
+        places = range(usual, max(start, usual - _TRIES_IN_WHITE), -1)
+        return next((place for place in places if self._is_same(text, place)), usual)
 
     def _cut(self, window: str) -> int:
         """The last place in a window where a word of the pre-tokenizer begins, else its end: the window is one word."""
@@ -241,29 +287,44 @@ class Encoder:
 
     def _cuts_between_words(self, text: str, start: int, stop: int) -> Iterator[int]:
         """Where to cut what is longer than a chunk; nothing where no place is known to be safe."""
-        size = self.chunk // 2  # in characters, which may have several bytes
-        while stop - start > size:
-            for number, space in enumerate(_BETWEEN_WORDS.finditer(text, start + size // 2, start + size)):
-                if number == _TRIES:
-                    return
-                if self._is_safe(text, space.start()):
-                    break
-            else:
-                return
-            start = space.start()
-            yield start
+        size = self.chunk // 4  # in characters, which may have four bytes
+        misses = 0
+        while stop - start > size and misses < _MISSES:
+            found = self._safe_place(text, start + size // 2, min(start + size, stop - 1))
+            if found:
+                yield found
+            misses = 0 if found else misses + 1
+            start = found or start + size // 2
+
+    def _safe_place(self, text: str, start: int, stop: int) -> int:
+        """A place between two others where a cut is known to change nothing, else 0."""
+        for pattern in _PLACES:
+            for place in islice(pattern.finditer(text, start, stop), _TRIES):
+                if self._is_safe(text, place.start()):
+                    return place.start()
+        return 0
 
     def _is_safe(self, text: str, place: int) -> bool:
         """Whether a cut there changes no id near it, and a word of the pre-tokenizer begins there, so that none farther
-        away changes either."""
+        away changes either. The word before must begin in sight, for it might end elsewhere if seen in full."""
         begin = max(0, place - _SURROUNDINGS)
-        left, right = text[begin:place], text[place : place + _SURROUNDINGS]
-        encoding = self._rest.encode(left + right, add_special_tokens=False)
-        ids, words, offsets = encoding.ids, encoding.word_ids, encoding.offsets
-        number = next((n for n, (first, _) in enumerate(offsets) if first >= len(left)), 0)
-        apart = self._rest.encode(left, add_special_tokens=False).ids
-        apart += self._rest.encode(right, add_special_tokens=False).ids
-        return number > 0 and words[number] != words[number - 1] and apart == ids
+        encoding = self._rest.encode(text[begin : place + _SURROUNDINGS], add_special_tokens=False)
+        words, offsets = encoding.word_ids, encoding.offsets
+        number = next((n for n, (first, _) in enumerate(offsets) if first >= place - begin), 0)
+        begins = number > 0 and words[number] != words[number - 1] and (begin == 0 or words[number - 1] != words[0])
+        return begins and self._is_same(text, place)
+
+    def _is_same(self, text: str, place: int) -> bool:
+        """Whether a cut there changes no id near it."""
+        left, right = text[max(0, place - _SURROUNDINGS) : place], text[place : place + _SURROUNDINGS]
+        whole, *apart = (self._rest.encode(some, add_special_tokens=False).ids for some in (left + right, left, right))
+        return bool(whole == apart[0] + apart[1])
+
+    def _check(self, ids: Ids) -> None:
+        """DocumentError where control tokens came out after all."""
+        for start in range(0, len(ids), CHUNK):  # looking up takes four times the room of ids
+            if self._forbidden[ids[start : start + CHUNK]].any():
+                raise self._escaped(ids[start : start + CHUNK])
 
     def _escaped(self, ids: Ids) -> DocumentError:
         first = int(ids[np.argmax(self._forbidden[ids])])
@@ -310,10 +371,12 @@ def _chunks(offsets: npt.NDArray[np.int64], size: int, alone: npt.NDArray[np.boo
 def _suspects(
     offsets: npt.NDArray[np.int64], data: npt.NDArray[np.uint8], run: int, chunk: int
 ) -> npt.NDArray[np.bool_]:
-    """Texts that may have to be cut: longer than a chunk, or with more bytes between two ASCII spaces than `run`."""
+    """Texts that may have to be cut: longer than a chunk, or with more bytes between two ASCII spaces than `run`, or
+    more ASCII spaces than that in a row."""
     sizes = np.diff(offsets)
     found = sizes > chunk
     for row in np.flatnonzero((sizes > run) & ~found).tolist():
         spaces = np.flatnonzero(_IS_SPACE[data[offsets[row] : offsets[row + 1]]])
-        found[row] = np.diff(spaces, prepend=-1, append=sizes[row]).max() - 1 > run
+        unbroken = np.diff(spaces, prepend=-1, append=sizes[row]).max() - 1 > run
+        found[row] = unbroken or bool((spaces[run:] - spaces[:-run] == run).any())
     return found

@@ -10,7 +10,7 @@ Measured: 90 % of the bytes of technical web pages in 13 languages are met again
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -26,6 +26,8 @@ ENTRIES = 1 << 19
 """Pieces that are remembered. When there is no more room, the half that was met most often stays."""
 BYTES = 8 << 20
 """Bytes of their texts."""
+GROUP = 1 << 18
+"""Bytes of text for one call of the library, which notes some 100 bytes of each token until it is done."""
 
 _LETTERS = r"[^\r\n\p{L}\p{N}]?\p{L}+"
 _REST = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -57,6 +59,21 @@ PROBE = (
     "a\x00b \x1c c \x85 d 'quoted' 'S 'tis o'clock rock'n'roll 'll''ve '' ' 's5 5's\n \n \n\n end \t"
 )
 """What a tokenizer must encode the same in pieces: contractions, numbers, code, white space of all kinds, scripts."""
+
+
+def in_groups(texts: Iterable[str], size: int = GROUP) -> Iterator[list[str]]:
+    """Texts of at most `size` bytes of UTF-8 altogether, or one that has more."""
+    some: list[str] = []
+    filled = 0
+    for text in texts:
+        here = len(text) if text.isascii() else len(text.encode())
+        if some and filled + here > size:
+            yield some
+            some, filled = [], 0
+        some.append(text)
+        filled += here
+    if some:
+        yield some
 
 
 def awkward_tokens(spec: Mapping[str, Any], looked_for: Callable[[str, bool], bool]) -> tuple[bytes, ...] | None:
@@ -165,11 +182,11 @@ class Memo:
                 number = self._look_up(offsets, data, pieces, counts, longs)
         if number == self._kernel.FULL:  # more new pieces at once than an empty table holds
             self.forget()
-            whole, lengths[:] = self._library([data[a:b].tobytes().decode() for a, b in pairwise(offsets.tolist())])
+            whole, lengths[:] = self._library(data[a:b].tobytes().decode() for a, b in pairwise(offsets.tolist()))
             return whole
         try:
             self._learn(known, int(self._used[0]))
-            texts = [data[a:b].tobytes().decode() for a, b in longs[:, :number].T.tolist()]
+            texts = (data[a:b].tobytes().decode() for a, b in longs[:, :number].T.tolist())
             long_ids, long_sizes = self._library(texts)
         except BaseException:
             self.forget()  # entries without ids would be taken for known ones
@@ -214,8 +231,12 @@ class Memo:
         self._ids[self._ids_used : self._ids_used + len(ids)] = ids
         self._ids_used += len(ids)
 
-    def _library(self, texts: Sequence[str]) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
-        if not texts:
-            return np.empty(0, self._ids.dtype), np.empty(0, np.int64)
-        self.texts_encoded += len(texts)
-        return self._encode(list(texts))
+    def _library(self, texts: Iterable[str]) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
+        ids: list[npt.NDArray[Any]] = [np.empty(0, self._ids.dtype)]
+        sizes: list[npt.NDArray[np.int64]] = [np.empty(0, np.int64)]
+        for some in in_groups(texts):
+            self.texts_encoded += len(some)
+            of_some, lengths = self._encode(some)
+            ids.append(of_some)
+            sizes.append(lengths)
+        return np.concatenate(ids), np.concatenate(sizes)

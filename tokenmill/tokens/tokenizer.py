@@ -190,8 +190,16 @@ def _found(name: str, revision: str) -> tuple[Path, Path]:
             why=f"it is no file or folder ({near}), and hub names look like owner/name",
             fix=f"give a {TOKENIZER}, a folder that has one, or a name on the hub",
         )
-    settings = {"revision": revision, "complete": _is_complete, "allow_patterns": list(PATTERNS)}
-    folder = from_hub(name, "snapshot_download", name, **settings)  # type: ignore[arg-type]
+    folder = from_hub(
+        name,
+        "snapshot_download",
+        name,
+        revision=revision,
+        complete=_is_complete,
+        noun="tokenizer",
+        instead=f"give a {TOKENIZER} or a folder that has one (is the path right?)",
+        allow_patterns=list(PATTERNS),
+    )
     return _in_folder(folder, name), folder
 
 

@@ -52,6 +52,8 @@ class Working:
     """`tokenizer.json` for pieces that continue a text: nothing is put before them or stripped from them."""
     longest_added: int
     """Characters of the longest added token that texts may become."""
+    strips: bool
+    """Whether white space at the end of a text is taken away, so that no piece must end in it."""
 
 
 def working_tokenizers(loaded: LoadedTokenizer) -> Working:
@@ -91,7 +93,8 @@ def working_tokenizers(loaded: LoadedTokenizer) -> Working:
     spec |= {key: _continuing(spec.get(key)) for key in ("normalizer", "pre_tokenizer")}
     continuing = json.dumps(spec, ensure_ascii=False).encode()
     forbidden = frozenset(number for number, text in control.items() if number == loaded.eos_id or text != unknown)
-    return Working(whole, joining, forbidden, continuing, max(map(len, left.values()), default=0))
+    strips = '"Strip"' in json.dumps(spec["normalizer"])
+    return Working(whole, joining, forbidden, continuing, max(map(len, left.values()), default=0), strips)
 
 
 def word_tokenizer(spec: bytes, loaded: LoadedTokenizer) -> Tokenizer:
