@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from tokenmill.core.stage import InputShard
 from tokenmill.io.filesystem import list_inputs
-from tokenmill.io.jsonl import ReadJsonl, _ZstdFrames, open_inflated
+from tokenmill.io.jsonl import LOOKED_AT, ReadJsonl, _ZstdFrames, open_inflated, scalar_keys
 
 ROWS = [{"id": f"id-{n}", "text": f"page {n} " + "wörter " * n} for n in range(50)]
 LINES = b"".join(json.dumps(row).encode() + b"\n" for row in ROWS)
@@ -118,3 +118,19 @@ def test_a_few_bytes_that_inflate_to_many_are_read_piece_by_piece() -> None:
     with _ZstdFrames(io.BytesIO(zstandard.compress(bytes(64 << 20)))) as stream:
         assert stream.read(10) == bytes(10)
         assert len(stream._out) <= 128 << 10
+
+
+def test_keys_with_numbers_and_keys_with_texts(tmp_path: Path) -> None:
+    rows: list[object] = [
+        {"text": "a", "level": 3, "score": 0.5, "mixed": 1, "clean": True, "list": [1], "none": None, "part": 1},
+        ["no object"],
+        {"text": "b", "level": None, "score": 2, "mixed": "x", "clean": None, "list": "y", "part": {"a": 1}},
+        *({"text": "c"} for _ in range(LOOKED_AT - 3)),
+        {"level": "late", "later": 1},
+    ]
+    path = tmp_path / "a.jsonl.gz"
+    lines = [json.dumps(row) for row in rows]
+    path.write_bytes(gzip.compress("\n".join(lines).encode()))
+    assert scalar_keys(shard(path)) == (("level", "score"), ("text", "mixed", "clean"))
+    path.write_bytes(gzip.compress(b"no JSON\n" + lines[0].encode()))
+    assert scalar_keys(shard(path))[0] == ("level", "score", "mixed", "part")

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from tokenmill.cli.console import error_console, output_console, safe, safe_line
 from tokenmill.cli.run import EXIT_QUARANTINE, RunRequest, run_spec
-from tokenmill.cli.tokenize import TokenizeRequest, tell_set, tokenize
+from tokenmill.cli.tokenize import TokenizeRequest, documents_of, tell_set, tokenize
 from tokenmill.core.errors import ConfigError
 from tokenmill.core.plan import make_plan
 from tokenmill.executors.runspec import RUN_JSON, Options, RunSpec
@@ -47,7 +47,12 @@ class MixRequest:
 def mix(request: MixRequest) -> int:
     """Show the plan and, unless only that is wanted, make the mixture; returns the exit code."""
     mixture = load_mixture(request.mixture)
-    if request.plan_only:
+    if request.as_json and not request.plan_only and request.output is not None:
+        raise ConfigError(
+            "--json shows the plan and writes nothing, but --output is given",
+            fix="leave --json out to make the mixture, or add --plan if only the plan is wanted",
+        )
+    if request.plan_only or request.as_json:
         show_mixture_plan(mixture, output=request.output, as_json=request.as_json)
         return 0
     if request.output is None:
@@ -88,6 +93,8 @@ def _planned(mixture: Mixture, output: str | None, *, check: bool = False) -> Mi
         made = _place(mixture, name, output or "")
         if output and source.run and (made / TOKENS_FOLDER / MANIFEST_JSON).is_file():
             sources[name] = replace(source, run="", tokenizer="", tokens=str(made.absolute()))
+        elif source.run:
+            documents_of(source.run)  # ConfigError where tokenizing would end in one: it takes its turn much later
     plan = plan_mixture(replace(mixture, sources=sources))
     if check and plan.errors:
         tell_plan(plan)
@@ -192,15 +199,16 @@ def _table(title: str, rows: Sequence[PlanRow]) -> Table:
         table.add_column(name, justify="left" if name == "source" else "right", overflow="fold")
     for row in rows:
         mark = "~" if row.estimated else ""
+        unknown = row.estimated and not row.unique_tokens  # none is in the sample
         table.add_row(
             safe_line(row.stream) + (" (synthetic)" if row.synthetic else ""),
             f"{row.share:.2%}",
             f"{mark}{row.natural:.2%}",
             f"{row.tokens:,}",
             f"{mark}{row.unique_tokens:,}",
-            f"{mark}{row.epochs:.3g}",
-            f"{mark}{row.epochs_so_far:.3g}",
-            f"{mark}{row.used:.1%}",
+            "?" if unknown else f"{mark}{row.epochs:.3g}",
+            "?" if unknown else f"{mark}{row.epochs_so_far:.3g}",
+            "?" if unknown else f"{mark}{row.used:.1%}",
         )
     return table
 

@@ -24,7 +24,7 @@ from tokenmill.core.stage import InputShard, Source, Stage
 from tokenmill.executors.runspec import RUN_JSON, Options, RunSpec
 from tokenmill.executors.steps import SUCCESS_JSON
 from tokenmill.io.filesystem import list_inputs, open_input
-from tokenmill.io.jsonl import ReadJsonl
+from tokenmill.io.jsonl import ReadJsonl, scalar_keys
 from tokenmill.io.parquet import ReadParquet
 from tokenmill.io.runfolder import RunFolder
 from tokenmill.tokens.bpe import BpeSettings, train_bpe
@@ -143,7 +143,7 @@ def documents_of(location: str, tags: Sequence[str] | None = None) -> tuple[str,
             fix="give a pattern, such as 'folder/*.parquet'",
         )
     if endings == {".json"}:
-        return location, inputs, ReadJsonl(tags=tuple(tags or ()))
+        return location, inputs, _jsonl_reader(inputs[0], tags)
     return location, inputs, _reader(inputs[0], tags)
 
 
@@ -208,6 +208,23 @@ def _check_tag(name: str, schema: pa.Schema, where: str) -> None:
             why=why,
             fix="tags are columns of numbers or text, of other names than those of the tables of documents",
         )
+
+
+def _jsonl_reader(shard: InputShard, tags: Sequence[str] | None) -> Source:
+    """ReadJsonl with the keys that the first objects have, numbers as numbers; `tags` may come later in the files."""
+    try:
+        numbers, texts = scalar_keys(shard)
+    except (OSError, EOFError):
+        numbers, texts = (), ()  # the run says what is wrong with the file
+    for name in tags or ():
+        if name in _NOT_CARRIED:
+            _check_tag(name, pa.schema([(name, pa.string())]), shard.name)
+    known = dict.fromkeys((*numbers, *texts) if tags is None else tags)
+    wanted = [name for name in known if name and name not in _CARRIED and name not in _NOT_CARRIED]
+    return ReadJsonl(
+        signals=tuple(name for name in wanted if name in numbers),
+        tags=tuple(name for name in wanted if name not in numbers),
+    )
 
 
 def _absolute(tokenizer: str) -> str:

@@ -8,6 +8,7 @@ import lzma
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from itertools import islice
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 import pyarrow as pa
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 _BUFFER = 1 << 20
 _PIECE = 64 << 10
+LOOKED_AT = 1000
+"""Objects of a file by which it is decided which of its keys hold numbers."""
 _MAGIC = 4
 """Bytes by which a Zstandard frame is told from a skippable one."""
 
@@ -103,6 +106,26 @@ class ReadJsonl(Source):
             text_column=self.text_column,
             id_column=self.id_column,
         )
+
+
+def scalar_keys(shard: InputShard) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(keys with numbers, keys with texts or booleans) in the first objects of a file, in the order in which they come.
+
+    A key that has both is one with texts; null says nothing, and keys with lists or objects are left out.
+    """
+    kinds: dict[str, set[str]] = {}
+    with open_inflated(shard) as stream:
+        for line in islice(stream, LOOKED_AT):
+            try:
+                value = json.loads(line)
+            except ValueError:
+                continue  # reading says so
+            for key, item in value.items() if isinstance(value, dict) else ():
+                kind = "text" if isinstance(item, str | bool) else "number"
+                if item is not None:
+                    kinds.setdefault(key, set()).add(kind if isinstance(item, str | int | float) else "other")
+    numbers = tuple(key for key, found in kinds.items() if found == {"number"})
+    return numbers, tuple(key for key, found in kinds.items() if "other" not in found and "text" in found)
 
 
 @contextmanager

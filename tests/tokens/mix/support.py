@@ -152,7 +152,7 @@ def expected(mixture: Mixture, windows: Mapping[str, int]) -> dict[str, list[Row
                         for n in range(windows[stage.name])
                         if relative < tokens[name] * (total * (n + 1) // windows[stage.name]) // total
                     )
-                    key = document_key(mixture.seed, f"{stage.name} {name} {epoch} {doc_id}")
+                    key = document_key(mixture.seed, f"{stage.name} {name} {epoch} {doc_id} {position}")
                     placed.append((window, key, Row(name, doc_id, epoch, cut, kept if cut else ids)))
                     last = position + len(ids)
                 position += len(ids)

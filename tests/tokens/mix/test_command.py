@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,7 +12,9 @@ import yaml
 from tests.tokens.mix.support import published, random_set, rows_of
 from tokenmill.cli.mix import MixRequest, mix
 from tokenmill.cli.mixture_files import is_mixture
+from tokenmill.cli.tokenize import TokenizeRequest, documents_of, tokenize
 from tokenmill.core.errors import ConfigError
+from tokenmill.io.jsonl import ReadJsonl
 from tokenmill.tokens.tokenset import TokenSet
 
 
@@ -116,6 +119,69 @@ def test_runs_are_tokenized_first(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert not (tmp_path / "out/sources/half").exists()  # one run is tokenized once
     assert mix(MixRequest(path, output=str(tmp_path / "out"), plan_only=True)) == 0
     assert "~" not in capsys.readouterr().out
+
+
+def test_estimates_are_decided_on_when_runs_are_tokenized(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny_tokenizer(tmp_path / "tokenizer.json")
+    pq.write_table(pa.table({"text": ["words"] * 9}), tmp_path / "books.parquet")
+    sources: dict[str, object] = {"books": {"run": "books.parquet", "tokenizer": "tokenizer.json", "max_epochs": 2}}
+    path = write(tmp_path, [{"name": "one", "tokens": 300, "weights": {"books": 1}}], sources)
+    with pytest.raises(ConfigError, match=r"books is seen 5\.56 times, max_epochs is 2"):
+        mix(MixRequest(path, output=str(tmp_path / "out"), workers=0))
+    assert "if it is so once the run is tokenized" in capsys.readouterr().err
+    assert TokenSet.open(tmp_path / "out/sources/books").manifest.tokens == 54
+    assert not (tmp_path / "out/tokens").exists()
+
+
+def test_the_plan_as_json_and_a_mixture_are_not_made_at_once(sets: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(sets, [STAGE])
+    with pytest.raises(ConfigError, match="--json shows the plan and writes nothing"):
+        mix(MixRequest(path, output=str(sets / "out"), as_json=True))
+    assert not (sets / "out").exists()
+    for request in (MixRequest(path, as_json=True), MixRequest(path, "out", plan_only=True, as_json=True)):
+        assert mix(request) == 0
+        assert json.loads(capsys.readouterr().out)["tokens"] == 500
+
+
+def test_a_run_that_is_not_finished_is_refused_by_the_plan(tmp_path: Path) -> None:
+    tiny_tokenizer(tmp_path / "tokenizer.json")
+    (tmp_path / "books/data").mkdir(parents=True)
+    pq.write_table(pa.table({"text": ["words"]}), tmp_path / "books/data/x.parquet")
+    (tmp_path / "books/run.json").write_text('{"mode": "filter", "phases": [{"directory": "01-x@y"}]}')
+    path = write(tmp_path, [{"name": "all"}], {"books": {"run": "books", "tokenizer": "tokenizer.json"}})
+    for request in (MixRequest(path, plan_only=True), MixRequest(path, output=str(tmp_path / "out"), workers=0)):
+        with pytest.raises(ConfigError, match="is not finished"):
+            mix(request)
+
+
+def test_numbers_of_json_lines_are_compared_as_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny_tokenizer(tmp_path / "tokenizer.json")
+    rows = [
+        {"text": f"document {n}", "level": n % 12, "topic": "a" if n % 2 else "b", "clean": True} for n in range(60)
+    ]
+    (tmp_path / "in.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    for name, tags in (("all", None), ("asked", ("level", "later"))):
+        request = TokenizeRequest(str(tmp_path / "in.jsonl"), str(tmp_path / name), str(tmp_path / "tokenizer.json"))
+        assert tokenize(replace(request, tags=tags, workers=0)) == 0
+        table = TokenSet.open(tmp_path / name).shards[0].documents()
+        assert table.schema.field("level").type == pa.float64()
+        assert ("topic" in table.column_names, "later" in table.column_names) == (tags is None, tags is not None)
+        path = write(tmp_path, [{"name": "s"}], {"web": {"tokens": name, "where": {"level": ">=10"}}})
+        capsys.readouterr()
+        assert mix(MixRequest(path, plan_only=True, as_json=True)) == 0
+        assert json.loads(capsys.readouterr().out)["totals"][0]["documents"] == 10
+    path = write(tmp_path, [{"name": "s"}], {"web": {"tokens": "asked", "where": {"later": ">=10"}}})
+    with pytest.raises(ConfigError, match="the tag later holds texts"):
+        mix(MixRequest(path, plan_only=True))
+
+
+def test_columns_of_json_lines_that_mean_something_else(tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text('{"text": "a", "token_start": 3, "language_score": 0.5, "level": 1, "": 2}')
+    _, _, reader = documents_of(str(tmp_path / "in.jsonl"))
+    assert isinstance(reader, ReadJsonl)
+    assert (reader.signals, reader.tags) == (("level",), ())
+    with pytest.raises(ConfigError, match=r"'token_start' of in\.jsonl cannot go along"):
+        documents_of(str(tmp_path / "in.jsonl"), ["token_start"])
 
 
 def test_mixtures_are_known_from_recipes(sets: Path) -> None:

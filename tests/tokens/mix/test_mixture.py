@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.tokens.mix.support import expected, make, mixture_of, published, random_set, rows_of, specified
+from tests.tokens.support import save
 from tokenmill.core.errors import ConfigError, ShardError
 from tokenmill.executors.local import InlineExecutor
 from tokenmill.executors.run import execute
@@ -17,6 +20,7 @@ from tokenmill.io.runfolder import RunFolder
 from tokenmill.tokens.mix import window
 from tokenmill.tokens.mix.spec import Mixture
 from tokenmill.tokens.mix.window import StageSchedule, parts_of
+from tokenmill.tokens.tokenset import TokenSet
 from tokenmill.tokens.verify import verify_set
 
 TWO = {"web": "web", "code": "code"}
@@ -285,3 +289,46 @@ def test_a_mixture_of_a_mixture(tmp_path: Path) -> None:
     rows = made.shards[0].documents().to_pylist()
     assert {(row["source"], row["stage"]) for row in rows} == {("first", "again")}
     assert {entry["input"] for entry in made.manifest.made_from} == {"/archives/web", "/archives/code"}
+
+
+def test_cuts_and_copies_of_a_mixture_of_a_mixture(tmp_path: Path) -> None:
+    """What was cut stays cut, and copies of a document do not stand together."""
+    random_set(tmp_path / "web", [40], seed=1, shortest=5)
+    tokens = 4 * sum(shard.tokens for shard in TokenSet.open(tmp_path / "web")) + 3
+    stages = [{"name": f"s{n}", "tokens": tokens, "weights": {"web": 1}} for n in range(2)]
+    first = make(mixture_of(tmp_path, {"web": "web"}, stages), tmp_path / "one")
+    mixed = mixture_of(tmp_path, {"mixed": "one"}, [{"name": "all"}])
+    second = rows_of(make(mixed, tmp_path / "two"))
+    before = sorted((row.doc_id, row.ids) for row in rows_of(first) if row.cut)
+    assert before
+    assert sorted((row.doc_id, row.ids) for row in second if row.cut) == before
+    together = sum(a.doc_id == b.doc_id for a, b in itertools.pairwise(second))
+    assert together < len(second) / 10  # one in forty by chance; seven of eight where copies share a key
+
+
+def test_windows_are_bounded_by_documents_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    random_set(tmp_path / "web", [100], seed=1, shortest=1, longest=3)
+    mixture = mixture_of(tmp_path, {"web": "web"}, [{"name": "all"}])
+    monkeypatch.setattr(window, "WINDOW_DOCUMENTS", 20)
+    sizes: list[int] = []
+    shuffled = window.WindowMaker.window
+
+    def counted(self: window.WindowMaker, *args: Any) -> window.Window:
+        made = shuffled(self, *args)
+        sizes.append(made.rows.num_rows)
+        return made
+
+    monkeypatch.setattr(window.WindowMaker, "window", counted)
+    assert len(rows_of(make(mixture, tmp_path / "out"))) == 100
+    assert len(sizes) == 5
+    assert max(sizes) < 30
+
+
+def test_shards_say_which_tokenizer(tmp_path: Path) -> None:
+    """By its name: folders of the machine that made them are nobody's business."""
+    web = random_set(tmp_path / "web", [3], seed=1)
+    named = replace(web.manifest.tokenizer, name="/home/me/gpt2")
+    save(web.folder, replace(web.manifest, tokenizer=named))
+    made = make(mixture_of(tmp_path, {"web": "web"}, [{"name": "all"}]), tmp_path / "out")
+    (metadata,) = made.folder.glob("*.ds.metadata")
+    assert metadata.read_text().startswith("gpt2|2\n")

@@ -127,6 +127,42 @@ def test_conditions_that_cannot_hold(where: dict[str, Any], what: str, why: str)
     assert "the set web" in error.value.where
 
 
+@pytest.mark.parametrize("comparison", [">=10", "<= 10", "<high", ["> 1", "!=3"]])
+def test_texts_have_no_order(comparison: Any) -> None:
+    with pytest.raises(ConfigError, match="the tag topic holds texts") as error:
+        selector({"topic": comparison})
+    assert '"9" is above "10"' in error.value.why
+    assert "carried as a number" in error.value.fix
+
+
+def test_texts_are_equal_or_not_and_dates_have_an_order() -> None:
+    rows: Rows = [{"token_count": 1, "topic": topic} for topic in ("2024-03-01T00:00:00Z", "2023-12-31", "news", None)]
+    assert selector({"topic": "!=news"}).numbers(table(rows), "web", eos=True).tolist() == [0, 0, -1, -1]
+    found = selector({"topic": [">=2024-01", "<2024-12-31"]}).numbers(table(rows), "web", eos=True)
+    assert found.tolist() == [0, -1, -1, -1]
+
+
+@pytest.mark.parametrize("wanted", [False, [False, "de"], True])
+def test_booleans_are_no_texts(wanted: Any) -> None:
+    """YAML reads `lang: [no, de]` as false and "de"."""
+    with pytest.raises(ConfigError, match=r"holds texts, and (false|true) is none") as error:
+        selector({"topic": wanted})
+    assert "quote it" in error.value.fix
+
+
+def test_values_that_no_document_has() -> None:
+    found = selector({"topic": ["news", "xx"], "stars": [1, 7], "clean": True, "score": ">=1"})
+    assert found.listed("web") == [
+        ("topic", "news"),
+        ("topic", "xx"),
+        ("stars", "1"),
+        ("stars", "7"),
+        ("clean", "True"),
+    ]
+    rows: Rows = [{"token_count": 1, "topic": "news", "stars": 1, "clean": None}]
+    assert found.present(table(rows), "web") == {("topic", "news"), ("stars", "1")}
+
+
 def test_upweights_of_what_is_not_there() -> None:
     with pytest.raises(ConfigError, match="no tag 'topics'"):
         selector({}, Upweight("topics", to={"a": 0.5}))

@@ -161,3 +161,23 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         load_mixture(str(tmp_path / "m.yaml"))
     with pytest.raises(ConfigError, match="no Python file"):
         load_mixture(f"{tmp_path}/none.py:mine")
+
+
+def test_merges_of_yaml(tmp_path: Path) -> None:
+    text = """
+name: mine
+sources:
+  web: &set {tokens: web, where: {topic: news}, synthetic: true}
+  code: {<<: *set, tokens: code}
+  more: {<<: [*set, {max_epochs: 2}], synthetic: false}
+stages: [{name: all}]
+"""
+    (tmp_path / "m.yaml").write_text(text)
+    sources = load_mixture(str(tmp_path / "m.yaml")).sources
+    assert sources["code"].tokens.endswith("code")
+    assert sources["code"].where == {"topic": "news"}
+    assert sources["code"].synthetic
+    assert (sources["more"].max_epochs, sources["more"].synthetic) == (2, False)
+    (tmp_path / "m.yaml").write_text(text.replace("{<<: *set, tokens: code}", "{<<: *set, tokens: code, tokens: web}"))
+    with pytest.raises(ConfigError, match="'tokens' is given twice"):
+        load_mixture(str(tmp_path / "m.yaml"))

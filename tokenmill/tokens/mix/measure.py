@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from tokenmill.core.errors import ConfigError, ShardError
 from tokenmill.io.filesystem import list_inputs, open_input
+from tokenmill.tokens.mix.checks import as_tokenized, check_together, tokenized
 from tokenmill.tokens.mix.overlap import KEY_COLUMNS, Overlap, Pair, overlaps, pairs_of, sampled_keys, sampled_share
 from tokenmill.tokens.mix.select import Atom, Selector, atoms_of
 from tokenmill.tokens.mix.source import SourceSet, open_sets
@@ -47,6 +48,11 @@ class Measured:
     overlaps: list[Overlap] = field(default_factory=list)
     width: int = 0
     """Bytes of an id; 0 where no set says it."""
+    of_shards: dict[Atom, list[int]] = field(default_factory=dict)
+    """Tokens of a stream in each shard of its set, where it is one."""
+    absent: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    """Source -> (tag, value) that its `where` asks for and no document of its set has."""
+    sets: tuple[SourceSet, ...] = ()
 
 
 @dataclass
@@ -56,6 +62,7 @@ class _Scan:
     counts: dict[Atom, tuple[int, int]]
     pairs: dict[Pair, int]
     keys: dict[str, npt.NDArray[np.int64]]
+    present: dict[str, set[tuple[str, str]]] = field(default_factory=dict)
 
 
 def measure(mixture: Mixture) -> Measured:
@@ -65,16 +72,23 @@ def measure(mixture: Mixture) -> Measured:
     """
     ready = {name: source for name, source in mixture.sources.items() if source.tokens}
     sets = open_sets(replace(mixture, sources=ready)) if ready else ()
+    check_together(mixture, sets, {name: tokenizer_of(mixture, name) for name in mixture.sources if name not in ready})
     found: dict[Atom, Counted] = {}
     share = sampled_share(mixture, sets)
     rows: dict[Pair, int] = {}
+    of_shards: dict[Atom, list[int]] = {}
+    present: dict[str, set[tuple[str, str]]] = {source: set() for one in sets for source in one.sources}
     keys: dict[str, list[npt.NDArray[np.int64]]] = {source: [] for one in sets for source in one.sources}
     for one in sets:
         pairs = pairs_of(mixture, one.sources)
         totals: dict[Atom, tuple[int, int]] = dict.fromkeys(one.atoms, (0, 0))
+        of_shards |= {atom: [] for atom in one.atoms}
         for scan in _scans(one, pairs, share):
             for atom, (documents, tokens) in scan.counts.items():
                 totals[atom] = (totals[atom][0] + documents, totals[atom][1] + tokens)
+                of_shards[atom].append(tokens)
+            for source, has in scan.present.items():
+                present[source] |= has
             for pair, number in scan.pairs.items():
                 rows[pair] = rows.get(pair, 0) + number
             for source, more in scan.keys.items():
@@ -86,15 +100,22 @@ def measure(mixture: Mixture) -> Measured:
     joined = {source: np.concatenate(parts) if parts else np.empty(0, np.int64) for source, parts in keys.items()}
     ordered = {atom: found[atom] for name in mixture.sources for atom in atoms_of(mixture, name)}
     width = np.dtype(sets[0].tokens.manifest.dtype).itemsize if sets else 0
-    return Measured(ordered, overlaps(mixture, sets, rows, joined, share), width)
+    absent = {
+        source: [pair for pair in one.selector.listed(source) if pair not in present[source]]
+        for one in sets
+        for source in one.sources
+    }
+    return Measured(ordered, overlaps(mixture, sets, rows, joined, share), width, of_shards, absent, sets)
 
 
 def _scans(one: SourceSet, pairs: Sequence[Pair], share: float) -> Sequence[_Scan]:
     """What each shard of a set holds; a set that is taken as a whole says it in its manifest."""
     if one.selector.trivial and not share:
-        manifest = one.tokens.manifest
-        counts = dict.fromkeys(one.atoms, (manifest.documents, manifest.tokens))
-        return [_Scan(counts, dict.fromkeys(pairs, manifest.documents), {})]
+        entries = one.tokens.manifest.shards
+        return [
+            _Scan(dict.fromkeys(one.atoms, (shard.documents, shard.tokens)), dict.fromkeys(pairs, shard.documents), {})
+            for shard in entries
+        ]
     with ThreadPoolExecutor(THREADS) as pool:
         return list(pool.map(lambda shard: _scan(one, shard, pairs, share), one.tokens.shards))
 
@@ -109,6 +130,8 @@ def _scan(one: SourceSet, shard: TokenShard, pairs: Sequence[Pair], share: float
             table = file.read_row_group(group, columns=columns)
             for atom, (documents, tokens) in one.counts(table).items():
                 scan.counts[atom] = (scan.counts[atom][0] + documents, scan.counts[atom][1] + tokens)
+            for source in one.sources:
+                scan.present.setdefault(source, set()).update(one.selector.present(table, source))
             if pairs or share:
                 numbers = {source: one.selector.numbers(table, source, one.eos) for source in one.sources}
                 for a, b in pairs:
@@ -160,14 +183,14 @@ def _estimated(mixture: Mixture, name: str, sets: Sequence[SourceSet]) -> dict[A
                 continue
             if "text" not in file.schema_arrow.names:
                 raise ConfigError(f"{shard.path} has no texts", fix="give the folder of a run, or of its data")
-            schema = _with_counts(file.schema_arrow)
+            schema = _with_counts(tokenized(file.schema_arrow))
             selector = Selector(mixture, [name], schema, f"{mixture.sources[name].run} (source {name})")
             table = _sampled_rows(file, [*selector.columns[1:], "text"], shard.name, mixture.seed)
             texts = table.column("text")
             counts = _counts(loaded, texts.to_pylist())
             rows = file.metadata.num_rows / max(1, table.num_rows)
             size = _text_bytes(file) / max(1, pc.sum(pc.binary_length(texts)).as_py() or 0)
-            table = table.drop_columns(["text"]).append_column("token_count", pa.array(counts))
+            table = as_tokenized(table).drop_columns(["text"]).append_column("token_count", pa.array(counts))
         numbers = selector.numbers(table, name, eos=ends)
         for number, atom in enumerate(atoms):
             mine = numbers == number

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tokenmill.core.errors import ConfigError
-from tokenmill.tokens.mix.allocate import allocate, stage_tokens
 from tokenmill.tokens.mix.measure import Counted, Measured, measure, totals_by_source
+from tokenmill.tokens.mix.positions import TableReader
 from tokenmill.tokens.mix.select import Atom
 from tokenmill.tokens.mix.spec import Mixture, MixtureStage, exactly, parse_mixture
+from tokenmill.tokens.mix.stream import Stream
+from tokenmill.tokens.mix.window import schedule
 
 MANY_EPOCHS = 4.0
 """Up to this, training on repeated tokens is nearly as good as on new ones (Muennighoff et al. 2023, "Scaling
 Data-Constrained Language Models", arXiv 2305.16264)."""
+
+MUCH_CUT = 0.01
+"""Share of what is taken of a stream; where more than this is cut off besides, the plan says so."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +36,11 @@ class PlanRow:
     """EOS included, as everywhere here."""
     unique_tokens: int
     epochs: float
-    """Tokens by unique tokens."""
+    """Tokens by unique tokens; 0 where these are not known at all."""
     epochs_so_far: float
-    """The same with the stages before."""
+    """Where its stream stands by the end of the stage: the same with the stages before, and what these cut off."""
     used: float
-    """Share of its unique tokens that have been seen by the end of the stage."""
+    """Share of its unique tokens that its stream has passed by the end of the stage, what was cut off included."""
     natural: float
     """Its share of the unique tokens of all that the stage takes."""
     natural_in_source: float
@@ -99,32 +104,65 @@ def plan_mixture(mixture: Mixture) -> MixturePlan:
 
 
 def plan_of(mixture: Mixture, measured: Measured) -> MixturePlan:
-    """The plan, once it is known what the streams hold."""
-    unique = {atom: one.tokens for atom, one in measured.streams.items()}
-    taken = dict.fromkeys(unique, 0)
+    """The plan, once it is known what the streams hold: from the positions that a run would take."""
+    streams = _streams(mixture, measured)
+    reached, tokens = dict.fromkeys(streams, 0), dict.fromkeys(streams, 0)
+    cut = dict.fromkeys(streams, 0)
     rows: list[PlanRow] = []
     stages: dict[str, int] = {}
     passing: list[tuple[str, dict[Atom, int], dict[Atom, int]]] = []
-    for stage in mixture.stages:
-        given = allocate(stage, unique)
-        before = dict(taken)
-        taken = {atom: taken[atom] + given[atom] for atom in taken}
-        stages[stage.name] = stage_tokens(stage, unique)
-        passing.append((stage.name, before, taken))
-        rows += _rows(mixture, stage, measured.streams, given, taken)
+    for stage, found in zip(mixture.stages, schedule(mixture, streams, _ends(measured)), strict=True):
+        given = dict.fromkeys(streams, 0) | {taking.atom: taking.tokens for taking in found.takings}
+        before = dict(reached)
+        for taking in found.takings:
+            reached[taking.atom] = taking.start + taking.tokens
+            tokens[taking.atom] += taking.tokens
+            cut[taking.atom] += taking.end - reached[taking.atom]
+        stages[stage.name] = found.tokens
+        passing.append((stage.name, before, dict(reached)))
+        rows += _rows(mixture, stage, measured.streams, given, reached)
     total = sum(stages.values())
-    warnings, errors = _repeated(mixture, measured.streams, taken)
+    warnings, errors = _repeated(mixture, measured.streams, reached)
+    unique = {atom: one.tokens for atom, one in measured.streams.items() if one.tokens or not one.estimated}
     return MixturePlan(
         name=mixture.name,
         tokens=total,
         bytes=total * measured.width,
         stages=stages,
         rows=tuple(rows),
-        totals=tuple(_totals(mixture, measured.streams, taken, total)),
+        totals=tuple(_totals(mixture, measured.streams, tokens, reached, total)),
         warnings=(*warnings, *_overlapping(measured)),
-        notes=(*_weights(mixture), *_upweighted(rows), *_exhausted(unique, passing), *_synthetic(rows, stages)),
+        notes=(
+            *_weights(mixture),
+            *_upweighted(rows),
+            *_exhausted(unique, passing),
+            *_cut(tokens, cut),
+            *_synthetic(rows, stages),
+            *_absent(mixture, measured, tokens),
+        ),
         errors=tuple(errors),
     )
+
+
+def _streams(mixture: Mixture, measured: Measured) -> dict[Atom, Stream]:
+    """The streams as a run would lay them out. One of which a sample has shown nothing is taken to hold something."""
+    names = {source: list(one.shards) for one in measured.sets for source in one.sources}
+    found = {}
+    for atom, one in measured.streams.items():
+        tokens = measured.of_shards.get(atom, [max(1, one.tokens) if one.estimated else one.tokens])
+        found[atom] = Stream(atom, names.get(atom.source, [""]), tokens, mixture.seed, one.documents)
+    return found
+
+
+def _ends(measured: Measured) -> Callable[[Stream, int], int]:
+    """Where documents end; of runs that is not known before they are tokenized."""
+    readers = {source: TableReader(one) for one in measured.sets for source in one.sources}
+
+    def end_of(stream: Stream, position: int) -> int:
+        reader = readers.get(stream.atom.source)
+        return reader.end_of(stream, position) if reader is not None else position + 1
+
+    return end_of
 
 
 def _rows(
@@ -132,7 +170,7 @@ def _rows(
     stage: MixtureStage,
     streams: Mapping[Atom, Counted],
     given: Mapping[Atom, int],
-    taken: Mapping[Atom, int],
+    reached: Mapping[Atom, int],
 ) -> list[PlanRow]:
     """The rows of a stage: a row for each source, or for each value of a tag that the stage upweights."""
     members: dict[Atom, list[Atom]] = {}
@@ -146,7 +184,7 @@ def _rows(
     found = []
     for label, atoms in members.items():
         mine, unique = sum(given[a] for a in atoms), sum(streams[a].tokens for a in atoms)
-        seen = sum(min(taken[a], streams[a].tokens) for a in atoms)
+        seen = sum(min(reached[a], streams[a].tokens) for a in atoms)
         found.append(
             PlanRow(
                 stage=stage.name,
@@ -155,8 +193,8 @@ def _rows(
                 share=mine / tokens,
                 tokens=mine,
                 unique_tokens=unique,
-                epochs=mine / max(1, unique),
-                epochs_so_far=sum(taken[a] for a in atoms) / max(1, unique),
+                epochs=mine / unique if unique else 0.0,
+                epochs_so_far=sum(reached[a] for a in atoms) / unique if unique else 0.0,
                 used=seen / max(1, unique),
                 natural=unique / max(1, whole),
                 natural_in_source=unique / max(1, of_source[label.source].tokens),
@@ -177,7 +215,11 @@ def _shown_as(stage: MixtureStage, atom: Atom) -> Atom:
 
 
 def _totals(
-    mixture: Mixture, streams: Mapping[Atom, Counted], taken: Mapping[Atom, int], total: int
+    mixture: Mixture,
+    streams: Mapping[Atom, Counted],
+    taken: Mapping[Atom, int],
+    reached: Mapping[Atom, int],
+    total: int,
 ) -> Sequence[PlanTotal]:
     found = []
     for source, one in totals_by_source(streams).items():
@@ -190,8 +232,8 @@ def _totals(
                 share=tokens / max(1, total),
                 documents=one.documents,
                 unique_tokens=one.tokens,
-                epochs=tokens / max(1, one.tokens),
-                used=sum(min(taken[a], streams[a].tokens) for a in mine) / max(1, one.tokens),
+                epochs=sum(reached[a] for a in mine) / one.tokens if one.tokens else 0.0,
+                used=sum(min(reached[a], streams[a].tokens) for a in mine) / max(1, one.tokens),
                 estimated=one.estimated,
                 synthetic=mixture.sources[source].synthetic,
             )
@@ -200,17 +242,23 @@ def _totals(
 
 
 def _repeated(
-    mixture: Mixture, streams: Mapping[Atom, Counted], taken: Mapping[Atom, int]
+    mixture: Mixture, streams: Mapping[Atom, Counted], reached: Mapping[Atom, int]
 ) -> tuple[list[str], list[str]]:
-    """(warnings, errors) on how often documents are seen."""
+    """(warnings, errors) on how often documents are seen. What is only estimated is no reason to refuse."""
     warnings, errors = [], []
     for atom, one in streams.items():
-        epochs = taken[atom] / max(1, one.tokens)
+        if one.estimated and not one.tokens:
+            continue  # `_absent` tells it
+        epochs = reached[atom] / max(1, one.tokens)
         about = "about " if one.estimated else ""
         of_source = mixture.sources[atom.source].max_epochs
         most = of_source if of_source is not None else mixture.max_epochs
-        if most is not None and taken[atom] > exactly(most) * one.tokens:
-            errors.append(f"{atom.name} is seen {about}{epochs:.2f} times, max_epochs is {most:g}")
+        if most is not None and reached[atom] > exactly(most) * one.tokens:
+            told = f"{atom.name} is seen {about}{epochs:.2f} times, max_epochs is {most:g}"
+            if one.estimated:
+                warnings.append(f"{told}: if it is so once the run is tokenized, the mixture is refused then")
+            else:
+                errors.append(told)
         elif epochs > MANY_EPOCHS:
             warnings.append(
                 f"{atom.name} is seen {about}{epochs:.1f} times: above {MANY_EPOCHS:g} epochs repeated tokens are worth"
@@ -269,6 +317,44 @@ def _exhausted(
         for atom, tokens in unique.items()
         if before[atom] <= tokens < after[atom]
     ]
+
+
+def _cut(tokens: Mapping[Atom, int], cut: Mapping[Atom, int]) -> list[str]:
+    """Streams that lose a good part where stages end within documents."""
+    return [
+        f"{atom.name}: {cut[atom]:,} tokens are cut off where stages end within a document, beside {tokens[atom]:,}"
+        " that are taken: fewer or longer stages lose less"
+        for atom in tokens
+        if cut[atom] > MUCH_CUT * tokens[atom]
+    ]
+
+
+def _absent(mixture: Mixture, measured: Measured, tokens: Mapping[Atom, int]) -> list[str]:
+    """Values that are asked for, and that no document has."""
+    found = [
+        f"no document of {source} has {tag} {value!r}, which its `where` asks for"
+        for source, pairs in measured.absent.items()
+        for tag, value in pairs
+    ]
+    asked = {
+        Atom(source, ((upweight.by, value),)): value
+        for stage in mixture.stages
+        for source, upweight in stage.upweight.items()
+        for value in upweight.values
+    }
+    for part, value in asked.items():
+        mine = [a for a in measured.streams if a.source == part.source and part.values[0] in a.values]
+        if any(measured.streams[atom].tokens for atom in mine) or any(measured.streams[a].estimated for a in mine):
+            continue
+        hint = "; YAML reads no and yes as false and true: quote them" if value in ("false", "true") else ""
+        found.append(f"no document of {part.source} is one of {part.name}, which a stage upweights{hint}")
+    for atom, one in measured.streams.items():
+        if one.estimated and not one.tokens and tokens[atom]:
+            found.append(
+                f"no document of the sample of {atom.source} is one of {atom.name}: what there is of it, and whether"
+                " the mixture can be made, is known when the run is tokenized"
+            )
+    return found
 
 
 def _synthetic(rows: Sequence[PlanRow], stages: Mapping[str, int]) -> list[str]:

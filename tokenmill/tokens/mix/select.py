@@ -31,6 +31,8 @@ _COMPARISONS = {
     "<": pc.less,
 }
 _COMPARISON = re.compile(r"\s*(>=|<=|!=|==|>|<)\s*(.*\S)\s*")
+_DATE = re.compile(r"\d{4}-\d\d(-\d\d.*)?")
+"""Texts of this form, which `date` has, are ordered as what they mean."""
 Mask = npt.NDArray[np.bool_]
 
 
@@ -85,6 +87,14 @@ class Selector:
             source: [self._condition(tag, wanted) for tag, wanted in mixture.sources[source].where.items()]
             for source in sources
         }
+        self._listed = {
+            source: [
+                (tag, [self._value(tag, one) for one in _values(wanted)])
+                for tag, wanted in mixture.sources[source].where.items()
+                if not any(_is_comparison(one) for one in _values(wanted))
+            ]
+            for source in sources
+        }
         self._tags = {
             source: [(tag, [self._value(tag, value) for value in values]) for tag, values in tags.items()]
             for source in sources
@@ -122,6 +132,18 @@ class Selector:
             number = number * (len(values) + 1) + digit
         return np.where(chosen, number, -1)
 
+    def listed(self, source: str) -> list[tuple[str, str]]:
+        """(tag, value) of each value that a condition asks for."""
+        return [(tag, str(value)) for tag, values in self._listed[source] for value in values]
+
+    def present(self, table: pa.Table, source: str) -> set[tuple[str, str]]:
+        """Those of `listed` that some document of a table has."""
+        found: set[tuple[str, str]] = set()
+        for tag, values in self._listed[source]:
+            column = self._values(table, tag)
+            found |= {(tag, str(value)) for value in values if _mask(pc.equal(column, value)).any()}
+        return found
+
     def _column(self, tag: str) -> str:
         """The column that says a tag."""
         name = "url" if tag == DOMAIN and DOMAIN not in self._schema.names else tag
@@ -147,9 +169,15 @@ class Selector:
     def _value(self, tag: str, value: Any) -> pa.Scalar:
         """A value as the column of the tag has it."""
         dtype = self._type(tag)
+        if isinstance(value, bool) and _is_text(dtype):
+            raise ConfigError(
+                f"the tag {tag} holds texts, and {str(value).lower()} is none",
+                where=self._where,
+                why="YAML reads no, off, yes and on as false and true, even where they are names of languages",
+                fix=f'quote it, such as {tag}: "{"yes" if value else "no"}"; a column of true and false that went along'
+                f' as text has "{value}"',
+            )
         try:
-            if isinstance(value, bool) and pa.types.is_string(dtype):
-                value = str(value).lower()
             return pa.scalar(value).cast(dtype)
         except pa.ArrowException as error:
             raise ConfigError(
@@ -161,8 +189,11 @@ class Selector:
 
     def _condition(self, tag: str, wanted: Any) -> tuple[str, Any]:
         """(tag, a function from its values to whether they are as asked for)."""
-        listed = wanted if isinstance(wanted, list) else [wanted]
+        listed = _values(wanted)
         found = [_COMPARISON.fullmatch(one) if isinstance(one, str) else None for one in listed]
+        for match in found:
+            if match is not None:
+                self._check_order(tag, match[1], match[2])
         if all(found):
             pairs = [(_COMPARISONS[match[1]], self._value(tag, match[2])) for match in found if match]
 
@@ -179,6 +210,30 @@ class Selector:
             )
         values = pa.array([self._value(tag, one).as_py() for one in listed], self._type(tag))
         return tag, lambda column: pc.is_in(column, value_set=values)
+
+    def _check_order(self, tag: str, comparison: str, value: str) -> None:
+        """ConfigError where texts would be ordered as texts: "9" is above "10"."""
+        if not _is_text(self._type(tag)) or comparison in ("==", "!=") or _DATE.fullmatch(value):
+            return
+        raise ConfigError(
+            f"the tag {tag} holds texts, which {comparison} {value} would compare letter by letter",
+            where=self._where,
+            why=f'the type of its column is {self._type(tag)}; of texts, "9" is above "10"',
+            fix=f"tokenize again so that {tag} is carried as a number (its values must be numbers in the input, not"
+            " texts in quotes), or list the values that shall hold",
+        )
+
+
+def _is_text(dtype: pa.DataType) -> bool:
+    return bool(pa.types.is_string(dtype) or pa.types.is_large_string(dtype))
+
+
+def _values(wanted: Any) -> list[Any]:
+    return wanted if isinstance(wanted, list) else [wanted]
+
+
+def _is_comparison(value: Any) -> bool:
+    return isinstance(value, str) and _COMPARISON.fullmatch(value) is not None
 
 
 def _all(masks: Sequence[pa.ChunkedArray]) -> pa.ChunkedArray:

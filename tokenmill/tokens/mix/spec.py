@@ -142,13 +142,23 @@ def _read_yaml(path: Path) -> Any:
     class Loader(yaml.SafeLoader):
         """Refuses keys that are given twice: of two weights, the last would win in silence."""
 
+    checked: set[int] = set()
+
     def mapping(loader: Any, node: Any) -> dict[Any, Any]:
-        keys = [loader.construct_object(key, deep=True) for key, _ in node.value]
+        # what `<<` brings in may be given again, which is what it is for: it is put in front, and the last one wins
+        if id(node) not in checked:
+            _refuse_twice(loader, node)
+            checked.add(id(node))
+        loader.flatten_mapping(node)
+        return {loader.construct_object(k, deep=True): loader.construct_object(v, deep=True) for k, v in node.value}
+
+    def _refuse_twice(loader: Any, node: Any) -> None:
+        own = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        keys = [loader.construct_object(key, deep=True) for key in own]
         for number, key in enumerate(keys):
             if key in keys[:number]:
-                line = node.value[number][0].start_mark.line + 1
+                line = own[number].start_mark.line + 1
                 raise ConfigError(f"{key!r} is given twice", where=f"{path} line {line}", fix="leave one out")
-        return dict(zip(keys, (loader.construct_object(value, deep=True) for _, value in node.value), strict=True))
 
     Loader.add_constructor("tag:yaml.org,2002:map", mapping)
     try:

@@ -45,14 +45,19 @@ class Stretch:
 class Stream:
     """Where the shards of a set lie in a stream."""
 
-    def __init__(self, atom: Atom, names: Sequence[str], tokens: Sequence[int], seed: int) -> None:
-        """names, tokens: of each shard of the set, what it has of this stream, EOS included."""
+    def __init__(self, atom: Atom, names: Sequence[str], tokens: Sequence[int], seed: int, documents: int = 0) -> None:
+        """names, tokens: of each shard of the set, what it has of this stream, EOS included. documents: of all."""
         self.atom = atom
         self.unique = sum(tokens)
+        self.documents = documents
         self._names = list(names)
         self._tokens = np.array(tokens, np.int64)
         self._seed = seed
         self._layout = lru_cache(4)(self._lay_out)
+
+    def tokens_of(self, shard: int) -> int:
+        """What a shard has of it."""
+        return int(self._tokens[shard])
 
     def _lay_out(self, epoch: int) -> tuple[npt.NDArray[np.int64], Positions]:
         """(shards in their order, where each ends) in an epoch."""

@@ -7,7 +7,7 @@ stage have every document once, whoever makes which of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,8 @@ from tokenmill.tokens.tokenset import DOCUMENT_COLUMNS
 
 WINDOW_BYTES = 64 << 20
 """Ids of a window, about: what is shuffled together."""
+WINDOW_DOCUMENTS = 100_000
+"""Documents of a window, about: beside its ids each has a row and a key, which weigh more than ids of short texts."""
 MIXTURE_COLUMNS: dict[str, pa.DataType] = {
     "source": pa.string(),
     "epoch": pa.int32(),
@@ -54,15 +56,17 @@ class StageSchedule:
     name: str
     tokens: int
     takings: tuple[Taking, ...]
+    documents: int = 0
+    """About how many, as many of each stream as it has for so many tokens on average."""
 
     def to_json(self) -> dict[str, Any]:
         streams = [[t.atom.name, t.start, t.tokens, t.end] for t in self.takings]
-        return {"name": self.name, "tokens": self.tokens, "streams": streams}
+        return {"name": self.name, "tokens": self.tokens, "documents": self.documents, "streams": streams}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], atoms: Mapping[str, Atom]) -> StageSchedule:
         takings = (Taking(atoms[name], start, tokens, end) for name, start, tokens, end in data["streams"])
-        return cls(data["name"], data["tokens"], tuple(takings))
+        return cls(data["name"], data["tokens"], tuple(takings), data["documents"])
 
 
 def schedule(
@@ -76,32 +80,39 @@ def schedule(
     unique = {atom: stream.unique for atom, stream in streams.items()}
     found = []
     for stage in mixture.stages:
-        takings = []
+        takings, documents = [], 0
         for atom, tokens in allocate(stage, unique).items():
             if tokens:
-                start = at[atom]
-                at[atom] = max(start + tokens, end_of(streams[atom], start + tokens - 1))
+                start, stream = at[atom], streams[atom]
+                at[atom] = max(start + tokens, end_of(stream, start + tokens - 1))
                 takings.append(Taking(atom, start, tokens, at[atom]))
-        found.append(StageSchedule(stage.name, stage_tokens(stage, unique), tuple(takings)))
+                documents += -(-tokens * stream.documents // stream.unique)
+        found.append(StageSchedule(stage.name, stage_tokens(stage, unique), tuple(takings), documents))
     return tuple(found)
 
 
 def parts_of(stage: StageSchedule, shard_tokens: int, width: int) -> tuple[int, int]:
     """(shards of the stage, windows of each shard). width: bytes of an id."""
     shards = max(1, -(-stage.tokens // shard_tokens))
-    return shards, max(1, -(-stage.tokens * width // (shards * WINDOW_BYTES)))
+    of_ids = -(-stage.tokens * width // (shards * WINDOW_BYTES))
+    return shards, max(1, of_ids, -(-stage.documents // (shards * WINDOW_DOCUMENTS)))
 
 
 def documents_schema(sets: Sequence[SourceSet]) -> pa.Schema:
     """Columns of the tables of documents: those of all sets, then `MIXTURE_COLUMNS`. ConfigError where types clash."""
+    return common_schema([(one.key, one.schema) for one in sets])
+
+
+def common_schema(schemas: Iterable[tuple[str, pa.Schema]]) -> pa.Schema:
+    """The same of (name of the source, schema of its tables)."""
     known = {**DOCUMENT_COLUMNS, **MIXTURE_COLUMNS}
     tags: dict[str, tuple[pa.DataType, str]] = {}
-    for one in sets:
-        for field in one.schema:
+    for key, schema in schemas:
+        for field in schema:
             if field.name in known:
                 continue
-            before, other = tags.get(field.name, (field.type, one.key))
-            tags[field.name] = (_common(field.name, before, other, field.type, one.key), one.key)
+            before, other = tags.get(field.name, (field.type, key))
+            tags[field.name] = (_common(field.name, before, other, field.type, key), key)
     fields = [
         *DOCUMENT_COLUMNS.items(),
         *((name, dtype) for name, (dtype, _) in tags.items()),
@@ -166,15 +177,17 @@ class WindowMaker:
         if not found:
             empty = self._schema.remove(self._schema.get_field_index("token_start")).empty_table()
             return Window(np.empty(0, self._dtype), np.empty(0, np.int64), empty)
-        tables, names, kept = [], [], []
+        tables, keys, kept = [], [], []
         for taking, documents in found:
             lengths, cut = _shortened(taking, documents)
             kept.append(lengths)
             tables.append(self._table(stage, taking, documents, lengths, cut))
             about = f"{stage} {taking.atom.source} {documents.epoch} "
             named = zip(documents.rows.column("doc_id").to_pylist(), documents.positions.tolist(), strict=True)
-            names += [f"{about}{position if name is None else name}" for name, position in named]
-        order = np.argsort(np.array(document_keys(self._seed, names), np.int64), kind="stable")
+            # with the position, for a set may hold a document several times, and its copies must not stand together
+            names = [f"{about}{name or ''} {position}" for name, position in named]
+            keys.append(np.array(document_keys(self._seed, names), np.int64))
+        order = np.argsort(np.concatenate(keys), kind="stable")
         lengths = np.concatenate(kept)
         rows = pa.concat_tables(tables).take(pa.array(order))
         return Window(self._gathered(found, lengths, order), lengths[order], rows)
@@ -206,6 +219,9 @@ class WindowMaker:
     ) -> pa.Table:
         """The rows of documents with the columns of the mixture."""
         count = len(lengths)
+        before = documents.rows.schema.field("cut").type if "cut" in documents.rows.column_names else None
+        if before == pa.bool_():  # the set is a mixture, which may have cut the document before
+            cut = cut | documents.rows.column("cut").fill_null(False).to_numpy()
         given: dict[str, Any] = {
             "token_count": pa.array(lengths - (self._eos_id is not None), pa.int64()),
             "source": pa.repeat(pa.scalar(taking.atom.source), count),

@@ -55,6 +55,7 @@ class WriteMixture(Sink):
     extension: ClassVar[str] = ".parquet"
     reads = (DOC_ID, *COUNTS)
     leaves: ClassVar[tuple[str, ...]] = (*FINEWEB, *PROVENANCE)
+    version: ClassVar[int] = 2
     steps: ClassVar[tuple[str, ...]] = ("schedule", "shards", "manifest")
     place: ClassVar[str] = "tokens"
     published: ClassVar[Mapping[str, str]] = {
@@ -88,7 +89,8 @@ class WriteMixture(Sink):
     def _about(self) -> ShardAbout:
         manifest = self._sets[0].tokens.manifest
         tokenizer = manifest.tokenizer
-        return ShardAbout(np.dtype(manifest.dtype), tokenizer.eos_id, tokenizer.vocab_size, tokenizer.name)
+        name = Path(tokenizer.name).name  # as `WriteTokens` tells it: the folders are nobody's business
+        return ShardAbout(np.dtype(manifest.dtype), tokenizer.eos_id, tokenizer.vocab_size, name)
 
     @cached_property
     def _memory(self) -> dict[str, Any]:
@@ -134,15 +136,14 @@ class WriteMixture(Sink):
         """The streams with what phase one has counted."""
         if "streams" not in self._memory:
             held = {(shard.facts["set"], shard.facts["shard"]): shard.facts["streams"] for shard in work.shards}
-            self._memory["streams"] = {
-                atom: Stream(
-                    atom,
-                    list(one.shards),
-                    [held.get((one.key, name), {}).get(atom.name, (0, 0))[1] for name in one.shards],
-                    self._mixture.seed,
-                )
-                for atom, one in ((atom, self._set_of(atom.source)) for atom in self._atoms.values())
-            }
+            streams = {}
+            for atom in self._atoms.values():
+                one = self._set_of(atom.source)
+                counts = [held.get((one.key, name), {}).get(atom.name, (0, 0)) for name in one.shards]
+                documents = sum(documents for documents, _ in counts)
+                tokens = [tokens for _, tokens in counts]
+                streams[atom] = Stream(atom, list(one.shards), tokens, self._mixture.seed, documents)
+            self._memory["streams"] = streams
         found: dict[Atom, Stream] = self._memory["streams"]
         return found
 
@@ -254,6 +255,7 @@ class WriteMixture(Sink):
                 "unique_tokens": streams[taking.atom].unique,
                 "epochs": taking.tokens / streams[taking.atom].unique,
                 "epochs_before": taking.start / streams[taking.atom].unique,
+                "epochs_so_far": (taking.start + taking.tokens) / streams[taking.atom].unique,
             }
             for stage in scheduled
             for taking in stage.takings
