@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from tests.io.archives import documents as read_documents
 from tests.io.archives import member, record
 from tests.tokens.support import make_set
+from tokenmill.cli.console import error_text, safe, safe_line
+from tokenmill.cli.main import app
 from tokenmill.cli.origin import show_origin
 from tokenmill.cli.verify_tokens import verify_command
 from tokenmill.core.errors import ConfigError
@@ -120,3 +124,60 @@ def test_verify(tokens: TokenSet, capsys: pytest.CaptureFixture[str]) -> None:
     (tokens.folder / "00000.ds.index").write_bytes(b"")
     assert verify_command(str(tokens.folder)) == 1
     assert capsys.readouterr().out == f"00000.ds.index: 0 bytes, the manifest says 16\n{end}: 1 problems\n"
+
+
+def test_verify_without_digests(tokens: TokenSet) -> None:
+    path = tokens.folder / "00000.ds"
+    path.write_bytes(path.read_bytes().replace(b"\1\0", b"\7\0"))  # another id, which no table contradicts
+    verify = ["tokenize", "--verify", str(tokens.folder)]
+    found = CliRunner().invoke(app, verify)
+    assert (found.exit_code, "its SHA-256 is not that of the manifest" in found.output) == (1, True)
+    found = CliRunner().invoke(app, [*verify, "--no-digests"])
+    assert (found.exit_code, "whole (sizes, tables, ids)" in found.output) == (0, True)
+    found = CliRunner().invoke(app, ["tokenize", str(tokens.folder), "--output", "x", "--no-digests"])
+    assert isinstance(found.exception, ConfigError)
+    assert "--verify" in found.exception.fix
+
+
+def test_megatron_cannot_open_empty_shards(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = make_set(tmp_path, [[[1]], [], [[2]], []], "megatron")
+    assert verify_command(str(made.folder)) == 0
+    first, last = capsys.readouterr().out.splitlines()
+    assert first.startswith("2 shards hold no documents, which Megatron cannot open")
+    assert first.endswith(": 00001, 00003")
+    assert last.endswith("in 4 shards: whole (every byte)")
+    assert verify_command(str(make_set(tmp_path / "ds", [[[1]], []]).folder)) == 0
+    assert "no documents" not in capsys.readouterr().out
+
+
+def test_sets_on_stores() -> None:
+    for ask in (lambda: show_origin("s3://bucket/set/00000", 1), lambda: verify_command("s3://bucket/set")):
+        with pytest.raises(ConfigError, match=r"^s3://bucket/set\S* is not on a local disk") as caught:
+            ask()
+        assert "copy the set" in caught.value.fix
+
+
+BIDI = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+ORDINARY = [
+    "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",  # Persian with ZWNJ
+    "\u0915\u094d\u200d\u0937",  # Devanagari with ZWJ
+    "\u05e9\u05dc\u05d5\u05dd (abc)",  # Hebrew
+    "\U0001f468\u200d\U0001f469\u200d\U0001f467",  # a family of three
+    "Donau\u00addampf\u2013schiff\u00a0\u2026",
+    "\u0600\u0661\u0662",  # the sign of a number, and the number
+]
+
+
+def test_characters_that_reorder_or_hide_text(tokens: TokenSet, capsys: pytest.CaptureFixture[str]) -> None:
+    for text in ORDINARY:
+        assert safe(text) == safe_line(text) == text
+    for one in BIDI + "\u200b\u2028\u2029\u2060\ufeff\U000e0041\ud800":
+        shown = f"a<U+{ord(one):04X}>b"
+        assert safe(f"a{one}b") == safe_line(f"a{one}b") == shown
+        assert shown in error_text(ConfigError(f"a{one}b", why=f"a{one}b"))
+    evil = f"http://x/{BIDI}gpj.exe"
+    made = make_set(tokens.folder.parent / "evil", [[[1]]], tags={"url": [evil], "id": [f"<{BIDI}>"]})
+    show_origin(str(made.shards[0].path), 0)
+    out = capsys.readouterr().out
+    assert "url            http://x/<U+061C><U+200E>" in out
+    assert not [one for one in out if unicodedata.category(one) == "Cf"]

@@ -51,6 +51,48 @@ def test_through_runs(tmp_path: Path) -> None:
     assert find_archive(by_set) == Archive(str(archive), True)
 
 
+def test_through_a_refiltered_run(tmp_path: Path) -> None:
+    """It lists the annotated documents that it has read under the names of the archives."""
+    archive = tmp_path / "crawl" / "a.warc.gz"
+    archive.parent.mkdir()
+    archive.touch()
+    for number, location in enumerate((archive.parent, archive, archive.parent / "*.gz", tmp_path / "list.paths")):
+        annotated = run(tmp_path / f"annotated{number}", location, {"a.warc.gz": archive})
+        (annotated / "data").mkdir()
+        (annotated / "data" / "a.parquet").touch()
+        again = run(tmp_path / f"again{number}", location, {"a.warc.gz": annotated / "data" / "a.parquet"})
+        place = place_of(tmp_path / f"set{number}", [{"run": str(again)}])
+        assert find_archive(place) == Archive(str(archive), True)
+
+
+@pytest.mark.parametrize(
+    "shards", ["3", "[3]", '[{"name": "a.warc.gz"}]', '[{"path": 3, "name": "a.warc.gz"}]', "null"]
+)
+def test_damaged_lists_of_files_are_passed_over(tmp_path: Path, shards: str) -> None:
+    (tmp_path / "run.json").write_text(f'{{"input": {{"location": "/crawl", "shards": {shards}}}}}')
+    found = find_archive(place_of(tmp_path / "set", [{"run": str(tmp_path)}]))
+    assert found == Archive("/crawl/a.warc.gz", False)
+
+
+def test_signed_addresses(tmp_path: Path) -> None:
+    signed = "https://example.org/crawl/a.warc.gz?signature=1"
+    first = run(tmp_path / "first", "https://example.org/crawl.paths", {"a.warc.gz": signed})
+    assert find_archive(place_of(tmp_path / "set", [{"run": str(first)}])) == Archive(signed, None)
+
+
+@pytest.mark.parametrize("location", ["data/a.parquet", "data/*.parquet", "data/", "data", ""])
+def test_from_files_of_a_run(tmp_path: Path, location: str) -> None:
+    archive = tmp_path / "crawl" / "a.warc.gz"
+    archive.parent.mkdir()
+    archive.touch()
+    first = run(tmp_path / "first", archive.parent, {"a.warc.gz": archive})
+    (first / "data").mkdir()
+    (first / "data" / "a.parquet").touch()
+    second = run(tmp_path / "second", f"{first}/{location}", {"a.parquet": first / "data" / "a.parquet"})
+    for number, made_from in enumerate(([{"input": f"{first}/{location}"}], [{"run": str(second)}])):
+        assert find_archive(place_of(tmp_path / f"set{number}", made_from)) == Archive(str(archive), True)
+
+
 def test_archives_that_are_elsewhere(tmp_path: Path) -> None:
     first = run(tmp_path / "first", tmp_path / "crawl", {"a.warc.gz": tmp_path / "crawl" / "a.warc.gz"})
     place = place_of(tmp_path / "set", [{"input": str(first / "data")}])

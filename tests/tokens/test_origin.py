@@ -213,3 +213,9 @@ def test_text_of_a_real_tokenizer(tmp_path: Path, shared: Path) -> None:
             whole += 1
             assert "".join(parts) == text
     assert whole > len(ids) // 2
+
+
+def test_sets_on_stores_are_to_be_copied() -> None:
+    for asked in (lambda: origin("s3://bucket/set/00000", 0), lambda: next(documents_where("s3://b/set", "id", "x"))):
+        with pytest.raises(ConfigError, match=r"s3://b.*/set.* is not on a local disk"):
+            asked()

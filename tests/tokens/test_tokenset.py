@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -59,6 +61,105 @@ def test_a_damaged_manifest(tmp_path: Path, missing: str) -> None:
         SetManifest.from_json(data, "here")
     with pytest.raises(ConfigError, match="is damaged"):
         SetManifest.from_json({**tokens.manifest.to_json(), "colour": 1}, "here")
+
+
+PATHS = ["../../../../etc/passwd", "/dev/zero", "/etc/passwd", "..", ".", "", "a/b", "a\\b", "a\0b", "\ud800", 7, None]
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("kind", ["tokens", "documents", "index"])
+def test_files_outside_of_the_folder(tmp_path: Path, kind: str, path: object) -> None:
+    tokens = make_set(tmp_path, SHARDS)
+    data = json.loads(json.dumps(tokens.manifest.to_json()))
+    data["shards"][2]["files"][kind]["path"] = path
+    (tokens.folder / "manifest.json").write_text(json.dumps(data))
+    with pytest.raises(ConfigError, match="is damaged") as caught:
+        TokenSet.open(tmp_path)
+    assert f"shard 2: the file {kind!r}" in caught.value.why
+
+
+WRONG: list[tuple[str, object]] = [
+    *((name, value) for name in ("documents", "tokens") for value in ("6", -1, 1.5, True, None, 2**70)),
+    *((name, value) for name in ("layout", "dtype") for value in (3, None, ["ds"])),
+    *(("offset", value) for value in ("0", None, 0.5)),
+    *((name, value) for name in ("order", "more", "tokenizer") for value in (3, ["a"], "a")),
+    *(("made_from", value) for value in (3, {"run": "a"}, ["a"], None)),
+    *(("shards", value) for value in (3, None, "ab", [3], [{}], {"name": "a"})),
+    *((f"tokenizer.{name}", value) for name in ("name", "sha256", "vocab_size") for value in (None, [1], 0.5)),
+    *(("tokenizer.eos_id", value) for value in ("0", 0.0, [0], True)),
+    ("tokenizer.eos_token", 3),
+    *((f"shards.0.{name}", value) for name in ("documents", "tokens") for value in ("6", -1, 1.5, True, None)),
+    *((f"shards.0.{name}", value) for name in ("name", "files", "facts") for value in (3, ["a"], None)),
+    *(("shards.0.files.tokens", value) for value in (3, None, "00000.ds", {}, {"path": "00000.ds"})),
+    *((f"shards.0.files.tokens.{name}", value) for name in ("bytes", "sha256") for value in ([1], None, 0.5)),
+    ("shards.0.files.documents.bytes", -1),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG)
+def test_wrong_types(tmp_path: Path, name: str, value: object) -> None:
+    tokens = make_set(tmp_path, SHARDS)
+    data = json.loads(json.dumps(tokens.manifest.to_json()))
+    one: Any = data
+    *above, last = name.split(".")
+    for part in above:
+        one = one[int(part)] if isinstance(one, list) else one[part]
+    one[last] = value
+    with pytest.raises(ConfigError, match=r"here is damaged"):
+        SetManifest.from_json(data, "here")
+
+
+@pytest.mark.parametrize("kind", ["tokens", "documents"])
+def test_shards_without_a_file(tmp_path: Path, kind: str) -> None:
+    data = json.loads(json.dumps(make_set(tmp_path, SHARDS).manifest.to_json()))
+    del data["shards"][1]["files"][kind]
+    with pytest.raises(ConfigError, match="is damaged") as caught:
+        SetManifest.from_json(data)
+    assert f"where the file {kind!r} is" in caught.value.why
+
+
+def test_manifests_that_cannot_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.json"
+    path.write_text("[" * 100_000)
+    with pytest.raises(ConfigError, match="is damaged"):
+        TokenSet.open(tmp_path)
+    path.write_bytes(b"\xff")
+    with pytest.raises(ConfigError, match="is damaged"):
+        TokenSet.open(tmp_path)
+
+
+@pytest.mark.parametrize("dtype", ["int64", "object", "colour"])
+def test_other_ids(tmp_path: Path, dtype: str) -> None:
+    tokens = make_set(tmp_path, SHARDS)
+    save(tokens.folder, dataclasses.replace(tokens.manifest, dtype=dtype))
+    with pytest.raises(ConfigError, match="is damaged") as caught:
+        list(TokenSet.open(tmp_path))
+    assert repr(dtype) in caught.value.why
+
+
+def test_what_is_no_regular_file(tmp_path: Path) -> None:
+    """A pipe would be waited for, and a device has no end."""
+    tokens = make_set(tmp_path, SHARDS)
+    shard = tokens.shards[0]
+    for path in (shard.path, shard.documents_path):
+        path.unlink()
+    os.mkfifo(shard.path)
+    shard.documents_path.symlink_to("/dev/zero")
+    with pytest.raises(ShardError, match="cannot be mapped") as caught:
+        _ = shard.ids
+    assert "not a regular file" in caught.value.why
+    with pytest.raises(ShardError, match="cannot be read") as caught:
+        shard.documents()
+    assert "not a regular file" in caught.value.why
+
+
+def test_other_places_than_local_disks(tmp_path: Path) -> None:
+    for location in ("s3://bucket/set", "gs://bucket/set/tokens", "https://example.org/set"):
+        with pytest.raises(ConfigError, match=f"{location} is not on a local disk") as caught:
+            TokenSet.open(location)
+        assert "copy the set" in caught.value.fix
+    tokens = make_set(tmp_path, SHARDS)
+    assert TokenSet.open(f"file://{tmp_path}").folder == tokens.folder
 
 
 def test_ids(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import gzip
 import hashlib
 import json
+import os
 import re
 import struct
 import tempfile
@@ -126,6 +127,29 @@ def test_files(tmp_path: Path) -> None:
     read = verify_set(tmp_path, digests=False)
     assert read[0] == "00000.ds: EOS stands inside of documents 4 times, first at offset 0"
     assert len(read) == 3
+
+
+@pytest.mark.parametrize("size", [0, 14])
+def test_devices_and_pipes(tmp_path: Path, size: int) -> None:
+    """Reading them would never end."""
+    tokens = make_set(tmp_path, [[[1, 2, 3], [], [9]]], vocab_size=10)
+    data = tokens.manifest.to_json()
+    data["shards"][0]["files"]["tokens"]["bytes"] = size
+    (tokens.folder / "manifest.json").write_text(json.dumps(data))
+    for name in ("00000.ds", "00000.ds.index"):
+        (tokens.folder / name).unlink()
+    (tokens.folder / "00000.ds").symlink_to("/dev/zero")
+    os.mkfifo(tokens.folder / "00000.ds.index")
+    assert verify_set(tmp_path) == [f"{name}: it is not a regular file" for name in ("00000.ds", "00000.ds.index")]
+    with pytest.raises(ConfigError, match="is not on a local disk"):
+        verify_set("s3://bucket/set")
+
+
+def test_no_more_than_the_bytes_of_the_manifest_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"abcdef")
+    assert verify._digest(path, 3) == hashlib.sha256(b"abc").hexdigest()
+    assert verify._digest(path, 9) == hashlib.sha256(b"abcdef").hexdigest()
 
 
 def table_changed(tokens: TokenSet, change: Callable[[pa.Table], pa.Table]) -> list[str]:

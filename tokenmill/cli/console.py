@@ -14,6 +14,12 @@ from tokenmill.report.html import human_bytes, percent
 from tokenmill.report.overlap import Overlap
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_FORMAT = re.compile(
+    "[\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\U0001d173-\U0001d17a\U000e0000-\U000e007f\ud800-\udfff]"
+)
+"""Characters that are not seen and change how others are shown, such as the order of a line, and those that cannot be
+printed (surrogates). Joiners (U+200C, U+200D), soft hyphens and the signs of Arabic numbers belong to ordinary text."""
 _BREAK = re.compile(r"\r\n|[\t\n\r]")
 _INDENT = " " * len("  where: ")
 
@@ -37,13 +43,20 @@ def _console(**options: bool) -> Console:
 
 
 def safe(text: str) -> str:
-    """Text from archives without control sequences and markup; it may have several lines."""
-    return escape(_CONTROL.sub("", text))
+    """Text from archives without control sequences and markup; it may have several lines.
+
+    Characters that would reorder or hide others are shown by their number: <U+202E>.
+    """
+    return escape(_plain(text))
 
 
 def safe_line(text: str) -> str:
     """The same for a name or another value of one line: none may begin a line of its own."""
     return safe(_BREAK.sub(" ", text))
+
+
+def _plain(text: str) -> str:
+    return _FORMAT.sub(lambda found: f"<U+{ord(found.group()):04X}>", _CONTROL.sub("", text))
 
 
 def error_text(error: TokenmillError) -> str:
@@ -57,7 +70,7 @@ def error_text(error: TokenmillError) -> str:
 
 
 def _part(text: str) -> str:
-    lines = (_CONTROL.sub("", line) for line in text.split("\n"))
+    lines = (_plain(line) for line in text.split("\n"))
     return f"\n{_INDENT}".join(line for line in lines if line.strip())
 
 

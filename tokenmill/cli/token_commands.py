@@ -100,12 +100,17 @@ def tokenize(
     verify: Annotated[
         bool, typer.Option("--verify", help="look through a finished set instead: files, digests, EOS, ids, tables")
     ] = False,
+    no_digests: Annotated[
+        bool, typer.Option("--no-digests", help="with --verify: leave the SHA-256 of the files out, most of the work")
+    ] = False,
 ) -> None:
     """Turn documents into token shards, shuffled, with lineage. Run it again to resume."""
     if verify:
         from tokenmill.cli.verify_tokens import verify_command
 
-        raise typer.Exit(verify_command(run))
+        raise typer.Exit(verify_command(run, digests=not no_digests))
+    if no_digests:
+        raise ConfigError("--no-digests is for looking through a finished set", fix="give --verify too")
     if output is None:
         raise ConfigError("no output given", fix="--output FOLDER for the token set")
     from tokenmill.cli.tokenize import TokenizeRequest
@@ -261,5 +266,5 @@ def mix(
     from tokenmill.cli.mix import MixRequest
     from tokenmill.cli.mix import mix as mix_sets
 
-    request = MixRequest(mixture, output, plan or json, json, workers, executor.value, ray_address, log_json, preflight)
+    request = MixRequest(mixture, output, plan, json, workers, executor.value, ray_address, log_json, preflight)
     raise typer.Exit(mix_sets(request))

@@ -11,7 +11,7 @@ from tokenmill.core.errors import ConfigError, TokenmillError
 from tokenmill.io.members import Loss
 from tokenmill.io.records import Record, Span, iter_records
 from tokenmill.io.runfolder import RunFolder
-from tokenmill.io.stores import protocol_of
+from tokenmill.io.stores import protocol_of, without_query
 from tokenmill.tokens.origin import DocumentPlace
 from tokenmill.tokens.tokenset import TokenSet
 
@@ -107,11 +107,11 @@ class _Input:
     location: str
     """A folder, a file, a pattern."""
     listed: Sequence[Mapping[str, Any]] = ()
-    """Its files, where a run has listed them: {name, path}."""
+    """Its files, where a run has listed them: {name, path}, both texts."""
 
     def paths(self, name: str) -> Iterator[str]:
         """Where its file of that name, relative to the location, may lie."""
-        yield from (str(one["path"]) for one in self.listed if one.get("name") == name)
+        yield from (one["path"] for one in self.listed if one["name"] == name and _is_own(one))
         root = self.location.rstrip("/")
         if root.rpartition("/")[2] == name:
             yield root
@@ -134,16 +134,31 @@ def _of_set(tokens: TokenSet, source: str | None, depth: int) -> Iterator[_Input
 
 
 def _chain(location: str, depth: int) -> Iterator[_Input]:
-    """A location, and what its run was made from if it is a run or the data of one."""
+    """A location, and what its run was made from if it is a run, the data of one, or files of these data."""
     if depth >= _DEPTH:
         return
-    for folder in (location, location.rstrip("/").rpartition("/")[0]):
+    own = location.rstrip("/")
+    above = own.rpartition("/")[0]
+    for folder in (own, above, above.rpartition("/")[0]):
         spec = _run(folder)
         if spec is not None:
-            read = _Input(str(spec["location"]), spec.get("shards", ()))
+            listed = spec.get("shards")
+            known = [one for one in listed if _is_listed(one)] if isinstance(listed, list) else []
+            read = _Input(str(spec["location"]), known)
             yield read
-            yield from _chain(read.location, depth + 1)
+            # a run made by refilter says where the archives were, and lists the files of the run that it has read
+            others = (one["path"] for one in read.listed if not _is_own(one))
+            yield from _chain(next(others, read.location), depth + 1)
             return
+
+
+def _is_listed(one: object) -> bool:
+    return isinstance(one, Mapping) and isinstance(one.get("name"), str) and isinstance(one.get("path"), str)
+
+
+def _is_own(listed: Mapping[str, Any]) -> bool:
+    """Whether the path of a listed file is that of the file of this name, not of documents that were made of it."""
+    return f"/{without_query(listed['path'])}".endswith(f"/{listed['name']}")
 
 
 def _run(folder: str) -> Mapping[str, Any] | None:

@@ -24,7 +24,15 @@ import pyarrow.parquet as pq
 
 from tokenmill.core.errors import ConfigError, ShardError, did_you_mean
 from tokenmill.tokens.tokenizer import tokenizer_from
-from tokenmill.tokens.tokenset import MANIFEST_JSON, TOKENIZER_JSON, TOKENS_FOLDER, TokenSet, TokenShard
+from tokenmill.tokens.tokenset import (
+    MANIFEST_JSON,
+    TOKENIZER_JSON,
+    TOKENS_FOLDER,
+    TokenSet,
+    TokenShard,
+    check_regular,
+    local_path,
+)
 
 SEARCHED = ("id", "url", "doc_id")
 """Columns by which documents are looked for."""
@@ -104,7 +112,7 @@ def find_shard(shard: str | Path) -> tuple[TokenSet, TokenShard]:
 
     ConfigError where there is none, with what could have been meant.
     """
-    path = Path(shard)
+    path = local_path(shard)
     tokens, name = _set_of(path)
     if not name:
         names = [one.name for one in tokens]
@@ -176,6 +184,7 @@ def _row(file: pq.ParquetFile, group: int, place: int) -> dict[str, Any]:
 def _table(shard: TokenShard) -> Iterator[pq.ParquetFile]:
     """The open table of documents of a shard; ShardError where it is damaged or gone."""
     try:
+        check_regular(shard.documents_path)
         with pq.ParquetFile(shard.documents_path) as file:
             yield file
     except (OSError, pa.ArrowException, KeyError, IndexError) as error:
@@ -192,7 +201,7 @@ def documents_where(location: str | Path, column: str, value: str) -> Iterator[D
     """
     if column not in SEARCHED:
         raise ConfigError(f"documents are not looked for by {column!r}", why=did_you_mean(column, SEARCHED))
-    tokens, name = _set_of(Path(location))
+    tokens, name = _set_of(local_path(location))
     for shard in [find_shard(location)[1]] if name else tokens:
         with _table(shard) as file:
             before = 0

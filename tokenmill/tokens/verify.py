@@ -15,7 +15,14 @@ import pyarrow.parquet as pq
 from tokenmill.core.errors import ShardError
 from tokenmill.tokens.formats.readback import problems_of_layout
 from tokenmill.tokens.formats.registry import format_names, token_format
-from tokenmill.tokens.tokenset import DOCUMENT_COLUMNS, TOKENIZER_JSON, TokenSet, TokenShard
+from tokenmill.tokens.tokenset import (
+    DOCUMENT_COLUMNS,
+    ID_TYPES,
+    TOKENIZER_JSON,
+    TokenSet,
+    TokenShard,
+    check_regular,
+)
 
 _FILE = {"path", "bytes", "sha256"}
 _PLACES = pa.schema([("token_start", pa.int64()), ("token_count", pa.int64())])
@@ -63,7 +70,7 @@ def _totals(tokens: TokenSet) -> Iterator[str]:
     names = [shard.name for shard in manifest.shards]
     if len(set(names)) != len(names):
         yield "manifest.json: two shards have the same name"
-    if manifest.dtype not in ("uint16", "uint32"):
+    if manifest.dtype not in ID_TYPES:
         yield f"manifest.json: ids of the type {manifest.dtype}"
         return
     about = manifest.tokenizer
@@ -97,26 +104,28 @@ def _file(folder: Path, file: Mapping[str, Any], digests: bool) -> Iterator[str]
     name = str(file["path"])
     path = folder / name
     try:
-        size = path.stat().st_size
+        size = check_regular(path)
         if size != file["bytes"]:
             yield f"{name}: {size:,} bytes, the manifest says {file['bytes']:,}"
-        elif digests and _digest(path) != file["sha256"]:
+        elif digests and _digest(path, size) != file["sha256"]:
             yield f"{name}: its SHA-256 is not that of the manifest"
     except OSError as error:
         yield f"{name}: {error.strerror or error}"
 
 
-def _digest(path: Path) -> str:
+def _digest(path: Path, size: int) -> str:
+    """SHA-256 of so many bytes of a file: no more, for a file may grow while it is read."""
     digest = hashlib.sha256()
     with open(path, "rb") as stream:
-        while block := stream.read(_BLOCK):
+        while size > 0 and (block := stream.read(min(size, _BLOCK))):
             digest.update(block)
+            size -= len(block)
     return digest.hexdigest()
 
 
 def _shard(shard: TokenShard, tokens: TokenSet) -> Iterator[str]:
     manifest = tokens.manifest
-    if manifest.dtype not in ("uint16", "uint32"):
+    if manifest.dtype not in ID_TYPES:
         return
     if manifest.layout not in format_names():
         yield f"manifest.json: no layout of token shards is called {manifest.layout!r}"

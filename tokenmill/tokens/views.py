@@ -19,12 +19,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tokenmill.core.errors import ConfigError, ShardError, did_you_mean
+from tokenmill.tokens.starts import DocumentStarts
 from tokenmill.tokens.tokenset import TokenSet, TokenShard
 
 Numbers = npt.NDArray[np.int64]
-
-_TABLES_KEPT = 2
-"""Shards whose document starts are in memory: 8 bytes a document."""
 
 
 class SourceTokens(NamedTuple):
@@ -167,7 +165,7 @@ class Pool:
         self.firsts = _sums(shard.documents_count for shard in self.shards)
         """Number of each shard's first document, and their count."""
         self._ids: list[npt.NDArray[Any] | None] = [None] * len(self.shards)
-        self._tables: dict[int, Numbers] = {}
+        self._starts = DocumentStarts(self.shards)
 
     def __getstate__(self) -> tuple[str, list[str]]:
         # mapped ids must not travel as copies
@@ -195,6 +193,13 @@ class Pool:
         manifest = self.set.manifest
         digest = hashlib.sha256(f"{manifest.tokenizer.sha256}\n{manifest.dtype}\n{self.set.eos_id}\n".encode())
         for shard in self.shards:
+            if "sha256" not in shard.entry.files["tokens"]:
+                raise ConfigError(
+                    "the token set cannot be told from others",
+                    where=str(self.set.folder),
+                    why=f"its manifest has no digest of the ids of shard {shard.name}",
+                    fix="tokenize again",
+                )
             digest.update(f"{shard.tokens} {shard.documents_count} {shard.entry.files['tokens']['sha256']}\n".encode())
         return digest.hexdigest()
 
@@ -240,8 +245,7 @@ class Pool:
 
     def document_at(self, position: int) -> int:
         number = self._shard_at(position)
-        local = int(np.searchsorted(self.starts_of(number), position - self.starts[number], side="right")) - 1
-        return self.firsts[number] + local
+        return self.firsts[number] + self._starts.document_at(number, position - self.starts[number])
 
     def document_starts(self, first: int, stop: int) -> Numbers:
         if first == stop:
@@ -254,29 +258,14 @@ class Pool:
         while at < stop:
             end = min(stop, self.firsts[number + 1])
             low, high = at - self.firsts[number], end - self.firsts[number]
-            found.append(self.starts_of(number)[low : high + (end == stop)] + self.starts[number])
+            found.append(self._starts.between(number, low, high + (end == stop)) + self.starts[number])
             at = end
             number += 1
         return np.concatenate(found)
 
     def starts_of(self, number: int) -> Numbers:
-        """Where every document of a shard begins among its ids, and their number. The last few are kept."""
-        known = self._tables.get(number)
-        if known is not None:
-            return known
-        shard = self.shards[number]
-        column = shard.documents(["token_start"]).column(0).to_numpy()
-        starts = np.append(column, shard.tokens).astype(np.int64)
-        if len(starts) - 1 != shard.documents_count or starts[0] != 0 or (np.diff(starts) < 0).any():
-            raise ShardError(
-                f"{shard.documents_path} does not fit its shard",
-                why=f"its {len(column)} documents must be {shard.documents_count}, one behind the other from 0 on",
-                fix="copy the set again, or tokenize again",
-            )
-        self._tables[number] = starts
-        while len(self._tables) > _TABLES_KEPT:
-            self._tables.pop(next(iter(self._tables)), None)
-        return starts
+        """Where every document of a shard begins among its ids, and their number."""
+        return self._starts.whole(number)
 
 
 def _sums(counts: Iterable[int]) -> list[int]:

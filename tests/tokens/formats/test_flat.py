@@ -109,7 +109,11 @@ def test_limits_of_layouts() -> None:
     with pytest.raises(ConfigError, match=r"2,147,483,649 ids do not fit into uint32 in the layout megatron"):
         token_format("megatron").check(ShardAbout(np.dtype("<u4"), 0, 2**31 + 1))
     token_format("ds").check(ShardAbout(np.dtype("<u4"), 0, 2**32))
-    token_format("llmc").check(U16, 2**31 - 1)
+    token_format("llmc").check(U16, 2**30 - 1)
+    for tokens in (2**30, 2**31 - 1):  # shards are only about as long as asked for
+        with pytest.raises(ConfigError, match=f"{tokens:,} tokens may become too long for the layout llmc") as caught:
+            token_format("llmc").check(U16, tokens)
+        assert "at most 1,073,741,823" in caught.value.fix
     with pytest.raises(ConfigError, match=r"the layout llmc has no shards of 2,147,483,648 tokens"):
         token_format("llmc").check(U16, 2**31)
 
@@ -122,6 +126,7 @@ def test_limits_hold_while_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     writer.add(two, np.array([2]))
     with pytest.raises(ConfigError, match="no shards of 4 tokens"):
         writer.add(two, np.array([2]))
+    writer.add(two[:1], np.array([1]))  # what the header can count is written to the last token
     writer.abandon()
 
 

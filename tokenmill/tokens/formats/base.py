@@ -68,7 +68,7 @@ class TokenFormat(ABC):
     """Tokens of a shard that its readers understand, EOS included."""
 
     def check(self, about: ShardAbout, shard_tokens: int = 0) -> None:
-        """ConfigError where this layout cannot hold such ids, or shards of so many tokens; to be asked before work."""
+        """ConfigError where this layout cannot hold such ids, or shards of about so many tokens; asked before work."""
         dtype = np.dtype(about.dtype).newbyteorder("=")
         if dtype.name not in self.dtypes:
             raise ConfigError(
@@ -81,9 +81,20 @@ class TokenFormat(ABC):
                 f"{about.vocab_size:,} ids do not fit into {dtype.name} in the layout {self.name}",
                 fix="take --format ds" if dtype.name == "uint32" else "take uint32",
             )
-        if shard_tokens > self.max_tokens:
+        self.check_length(shard_tokens)
+        if shard_tokens > self.max_tokens // 2:
             raise ConfigError(
-                f"the layout {self.name} has no shards of {shard_tokens:,} tokens",
+                f"shards of about {shard_tokens:,} tokens may become too long for the layout {self.name}",
+                why=f"its header counts up to {self.max_tokens:,}, and shards are not cut to the token: documents stay"
+                " whole, and fall to shards at random",
+                fix=f"ask for at most {self.max_tokens // 2:,} (shard_tokens), or take --format ds",
+            )
+
+    def check_length(self, tokens: int) -> None:
+        """ConfigError where this layout cannot hold a shard of exactly so many tokens."""
+        if tokens > self.max_tokens:
+            raise ConfigError(
+                f"the layout {self.name} has no shards of {tokens:,} tokens",
                 why=f"its header counts up to {self.max_tokens:,}",
                 fix="ask for smaller shards",
             )

@@ -38,8 +38,7 @@ class FlatWriter(FormatWriter):
                 f"documents of {int(lengths.sum()):,} tokens in all with ids of the shape {ids.shape}",
                 why="ids have one dimension, and the lengths of the documents add up to their number",
             )
-        if self.tokens + len(ids) > self._layout.max_tokens:
-            self._layout.check(self.about, self.tokens + len(ids))
+        self._layout.check_length(self.tokens + len(ids))
         self._lengths.append(lengths)
         self.tokens += len(ids)
         if len(ids):
