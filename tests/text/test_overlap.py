@@ -25,9 +25,12 @@ from tokenmill.text.overlap_kernel import SEED_WORDS as KERNEL_SEED
 
 MASK = 2**64 - 1
 APOSTROPHES = "'`´‘’‛ʼ′＇"
-HYPHENS = "-\xad‐‑"
+HYPHENS = "-\xad‐‑\ufe63\uff0d"
+MARKUP = re.compile(r"<[bB][rR][ /]{0,2}>|\\[nrt]|&(?=[^;]{2,8};)(#?[A-Za-z0-9]+);")
+IN_WORDS = {"#39", "#x27", "apos", "#8217", "#8216", "rsquo", "lsquo"}
 UNSPACED = re.compile(f"[{segment.IDEOGRAPHS}{segment.KATAKANA}{segment.DICTIONARY}]")
-TRICKY = "aB1éÉﬁßİıΣσςǅ½²Ⅷ日本ガﾞｶ가ก็हि™℃①…\u0301\u200b\xad-‐–—'’`\"“”.,!?() \t\r\n\n\u00a0\u2028>|_\x00\ufffd😀"
+TRICKY = "aB1éÉﬁßİıΣσςǅ½²Ⅷ日本ガﾞｶ가ก็हि™℃①…\u0301\u200b\xad-‐–—'’`\"“”.,!?() \t\r\n\n\u00a0\u2028\f"
+TRICKY += "\u3000\uff0d>|_\x00\ufffd😀#*/\\<&;nt"
 
 
 def folded(char: str) -> str | None:
@@ -48,9 +51,14 @@ def twin_words(text: str) -> list[str]:
     at = 0
     while at < len(text):
         char = text[at]
+        markup = MARKUP.match(text, at)
+        if markup:
+            at = markup.end()
+            inside = inside and markup[1] in IN_WORDS
+            continue
         at += 1
         if char in HYPHENS:
-            gap = re.compile(r"(?:[ \t\r]{0,3}\n[ \t>]*)?").match(text, at)
+            gap = re.compile("(?:[ \t]{0,3}(?:\r{0,2}\n|[\r\f\u2028\u2029])[ \t>#|*/\u00a0\u3000]*)?").match(text, at)
             assert gap
             after = text[gap.end() : gap.end() + 1]
             if inside and after and after not in HYPHENS and folded(after) and not UNSPACED.match(after):
@@ -179,6 +187,13 @@ def test_every_character() -> None:
         ("a b", "a\u00a0\u2003\n\n<br>b".replace("<br>", "")),
         ("日本語", "日 本\n語"),
         ("x -- y", "x — y"),
+        ("one<br>\ntwo<BR />three<br/> four", "one two three four"),
+        ("it&#39;s &quot;so&quot;&nbsp;and&nbsp;so &amp; on", 'it\'s "so" and so & on'),
+        ("first\\nsecond\\tthird\\r\\nfourth", "first\nsecond\tthird\nfourth"),
+        ("know-\rledge know-\fledge know-\u2028ledge know-\r\r\nledge", "knowledge " * 4),
+        ("know-\n\u00a0\u00a0ledge know-\n\u3000ledge", "knowledge knowledge"),
+        ("know-\n# ledge know-\n  // ledge know-\n| ledge know-\n * ledge", "knowledge " * 4),
+        ("well\uff0dknown well\ufe63known", "well-known well-known"),
     ],
 )
 def test_forms_that_are_the_same(one: str, other: str) -> None:
@@ -188,7 +203,16 @@ def test_forms_that_are_the_same(one: str, other: str) -> None:
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [("ab", "a b"), ("a- b", "ab"), ("a\n\n-b", "ab"), ("ab-\n\ncd", "abcd"), ("1.5", "15"), ("a™b", "atmb")],
+    [
+        ("ab", "a b"),
+        ("a- b", "ab"),
+        ("a\n\n-b", "ab"),
+        ("ab-\n\ncd", "abcd"),
+        ("1.5", "15"),
+        ("a™b", "atmb"),
+        ("a &b; c", "a c"),
+        ("<b>x", "x"),
+    ],
 )
 def test_forms_that_differ(one: str, other: str) -> None:
     first, second = words_of(one, other)
@@ -291,6 +315,18 @@ def test_batches_make_no_difference(texts: list[str]) -> None:
     whole = as_rows(index.search(column(*texts)))
     alone = [(number, *row[1:]) for number, text in enumerate(texts) for row in as_rows(index.search(column(text)))]
     assert whole == alone
+
+
+def test_a_phrase_that_fills_a_text_is_noted_a_few_times() -> None:
+    phrase = "one two three four five six seven eight nine"
+    index = OverlapIndex.build(column(*(f"{phrase} {n}" for n in range(40))), range(40), column(), column())
+    texts = column(f"{phrase} " * 500 + f"{phrase} 7", f"{phrase} 8 {phrase}", f"{phrase} 9")
+    found = index.search(texts, spans=True)
+    assert [(text, passage) for text, passage, *_ in as_rows(found)] == [(0, 7), (1, 8), (2, 9)]
+    assert found.matched.tolist() == found.total.tolist() == [3, 3, 3]
+    places = np.bincount(found.spans[:, 0]).tolist()
+    assert places[0] < 20
+    assert places[1:] == [5, 3]
 
 
 @pytest.mark.slow

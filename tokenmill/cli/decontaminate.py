@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from tokenmill.core.errors import ConfigError
 EXIT_BELOW_TARGET = 1
 """The self-test has missed a target."""
 _SHOWN, _EXCERPT = 20, 80
-_FORMS = {"items": ",", "leaked": ",", "share": ".2%", "questions": ",", "finds": ","}
+_FORMS = {"items": ",", "findable": ",", "leaked": ",", "share": ".2%", "questions": ",", "finds": ","}
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ def decontaminate(request: DecontaminateRequest) -> int:
     if not request.against:
         raise ConfigError("no benchmarks given", fix="--against FOLDER of JSON Lines files, or --against FILE")
     _check_thresholds(request)
+    _tell_skipped(request.against)
     if request.self_test:
         return _self_test(request)
     if request.input is None:
@@ -69,34 +70,53 @@ def _check_thresholds(request: DecontaminateRequest) -> None:
         raise ConfigError(f"--per-task {request.per_task} plants nothing", fix="a number from 1")
 
 
+def _tell_skipped(against: tuple[str, ...]) -> None:
+    from tokenmill.tokens.decontaminate.benchmarks import skipped_files
+
+    if skipped := skipped_files(against):
+        names = ", ".join(skipped[:3]) + (f" and {len(skipped) - 3:,} more" if len(skipped) > 3 else "")
+        told = (
+            f"warning: not read as benchmarks, for only JSON Lines are: {names}. Convert them, or mind what they hold"
+        )
+        error_console().print(safe_line(told), highlight=False, soft_wrap=True)
+
+
+def _tell_uncovered(request: DecontaminateRequest) -> None:
+    from tokenmill.tokens.decontaminate.index import load_index
+
+    for task, (items, found) in load_index(request.against, request.fields).coverage().items():
+        if not found:
+            told = (
+                f"warning: not one of the {items:,} items of {task} can be found: they are shorter than what is looked"
+            )
+            error_console().print(safe_line(f"{told} for (docs/decontamination.md)"), highlight=False, soft_wrap=True)
+
+
 def _run(request: DecontaminateRequest, location: str, output: str) -> int:
     """A pipeline of its own: documents in, without benchmark items out."""
     from tokenmill.cli.run import RunRequest, run_spec
+    from tokenmill.cli.tokenize import documents_of
     from tokenmill.core.pipeline import Pipeline
     from tokenmill.core.plan import make_plan
-    from tokenmill.core.stage import Source
     from tokenmill.executors.runspec import Options, RunSpec
-    from tokenmill.io.filesystem import list_inputs
-    from tokenmill.io.jsonl import ReadJsonl
-    from tokenmill.io.parquet import ReadParquet, WriteParquet
-    from tokenmill.tokens.decontaminate.documents import find_documents, is_run
+    from tokenmill.io.parquet import WriteParquet
     from tokenmill.tokens.decontaminate.stage import decontamination
 
-    place = location.rstrip("/") + "/data" if is_run(location) else location
-    if "://" not in place + output and Path(output).resolve().is_relative_to(Path(location).resolve()):
+    if "://" not in location + output and Path(output).resolve().is_relative_to(Path(location).resolve()):
         raise ConfigError("the output lies in the input", fix="choose an --output beside it")
-    rows = all(shard.path.endswith(".parquet") for shard in find_documents(place).kept)
-    source: Source = (
-        ReadParquet(text_column=request.text_column) if rows else ReadJsonl(text_column=request.text_column)
-    )
-    stages = decontamination(request.against, request.action, request.fields)
-    label = {"drop": "drop_contaminated", "mask": "mask_contamination"}.get(request.action, "")
-    changed = {"min_share": request.min_share, "min_13grams": request.min_13grams}
-    settings = [(label, name, value) for name, value in changed.items() if value is not None]
-    if settings and not label:
+    if request.action == "find" and (request.min_share is not None or request.min_13grams is not None):
         raise ConfigError("thresholds have no meaning with --action find", fix="leave out --min-share, --min-13grams")
-    pipeline = Pipeline("decontaminate", [source, *stages, WriteParquet()]).with_settings(settings)
-    plan = make_plan(pipeline, list_inputs(place, source.suffixes))
+    place, inputs, source = documents_of(location, ())
+    source = replace(source, text_column=request.text_column)
+    stages = decontamination(
+        request.against,
+        request.action,
+        request.fields,
+        min_share=request.min_share,
+        min_13grams=request.min_13grams,
+    )
+    plan = make_plan(Pipeline("decontaminate", [source, *stages, WriteParquet()]), inputs)
+    _tell_uncovered(request)
     spec = RunSpec.of(plan, Options(sample_dropped=1.0), place)
     run = RunRequest(
         recipe="decontaminate",
@@ -114,12 +134,14 @@ def _report(request: DecontaminateRequest) -> int:
     from tokenmill.tokens.decontaminate.documents import find_documents, input_of
     from tokenmill.tokens.decontaminate.index import load_index
     from tokenmill.tokens.decontaminate.report import make_report
+    from tokenmill.tokens.decontaminate.runs import has_searched
     from tokenmill.tokens.decontaminate.stage import MIN_13GRAMS, MIN_SHARE
 
     index = load_index(request.against, request.fields)
     least, runs = request.min_share or MIN_SHARE, request.min_13grams or MIN_13GRAMS
     documents = find_documents(str(request.input), request.text_column)
-    report = make_report(documents, index, min_share=least, min_13grams=runs)
+    same = has_searched(documents.searched, request.against, request.fields, min_share=least, min_13grams=runs)
+    report = make_report(documents, index, min_share=least, min_13grams=runs, same=same)
     if report.unknown and (before := input_of(str(request.input))) is not None:
         report = make_report(before, index, min_share=least, min_13grams=runs)
         error_console().print("note: the input of the run was searched, which has the whole texts", highlight=False)
@@ -137,8 +159,11 @@ def _report(request: DecontaminateRequest) -> int:
         )
     console.print(
         _table(
-            ("task", "items", "leaked", "share", "questions", "finds"),
-            ((row["task"], *(f"{row[name]:{form}}" for name, form in _FORMS.items())) for row in report.tasks_table()),
+            ("task", *_FORMS),
+            (
+                (row["task"], *("-" if row[name] is None else f"{row[name]:{form}}" for name, form in _FORMS.items()))
+                for row in report.tasks_table()
+            ),
         )
     )
     console.print(

@@ -49,7 +49,8 @@ class Found:
     thirteens: npt.NDArray[np.int64]
     """Runs of 13 words of the passage that occur in the text."""
     spans: npt.NDArray[np.int64]
-    """(k, 3): text, first byte and byte behind the last of a run of words that was found; empty unless asked for."""
+    """(k, 4): text, first byte and byte behind the last of a run of words that was found, and its passage; empty
+    unless asked for."""
 
     @property
     def share(self) -> npt.NDArray[np.float64]:

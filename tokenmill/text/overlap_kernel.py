@@ -24,6 +24,11 @@ RUN = 13 - NGRAM
 """A run of 13 words has this many runs of `NGRAM` words more than one."""
 ANSWER_WITHIN = 32
 """Words behind a short question among which its answer must begin."""
+_PHRASE_OWNERS = 16
+"""A run that more grams share is a phrase of a weak passage."""
+_PHRASE_PLACES = 8
+"""Places of a phrase that are noted, about: one that fills a text would be noted for each of its thousand owners."""
+_MEMO = 512
 COMBINE = 0x9FB21C651E98DF25
 """Multiplier of the polynomial over the hashes of a run's words."""
 _COMBINE = U(COMBINE)
@@ -93,9 +98,14 @@ def _maybe(lookup: Any, key: Any) -> Any:
 
 
 @inner
-def _long_hits(hashes: Any, count: int, lookup: Any, drop: Any, found: Any, ends: Any, n: int) -> Any:
-    """Every gram that occurs, as gram << 32 | word, and behind which word it ends."""
+def _long_hits(hashes: Any, count: int, lookup: Any, drop: Any, found: Any, ends: Any, memo: Any) -> Any:
+    """Every gram that occurs, as gram << 32 | word, and behind which word it ends.
+
+    memo: (`_MEMO`, 2), which phrase was met last at each place, and how often.
+    """
     value = U(0)
+    fresh = True
+    n = 0
     for i in range(count):
         value = value * _COMBINE + hashes[i]
         if i >= NGRAM:
@@ -109,6 +119,15 @@ def _long_hits(hashes: Any, count: int, lookup: Any, drop: Any, found: Any, ends
         if at < 0:
             continue
         first, last = lookup.starts[at], lookup.starts[at + 1]
+        if last - first > _PHRASE_OWNERS:
+            if fresh:
+                memo[:] = -1
+                fresh = False
+            slot = at % _MEMO
+            memo[slot, 1] = memo[slot, 1] + 1 if memo[slot, 0] == at else 1
+            memo[slot, 0] = at
+            if memo[slot, 1] > _PHRASE_PLACES:
+                continue
         found, ends = grown(found, n, last - first), grown(ends, n, last - first)
         for j in range(first, last):
             found[n] = np.int64(lookup.numbers[j]) << 32 | i - NGRAM + 1
@@ -195,13 +214,15 @@ def _make_matches(digest: str) -> Any:
         """The passages of which at least the share `least`, or that many runs of 13 words, occur in each text.
 
         Gives an int64 array with rows (text, passage, grams found, grams, runs of 13 words found), sorted by text and
-        passage, and with `spans` the places of what was found, as rows (text, first byte, byte behind it).
+        passage, and with `spans` the places of what was found, as rows (text, first byte, byte behind it,
+        passage).
         """
         assert digest  # the sources' digest is part of the cache's key
         hashes, starts, stops = np.empty(0, np.uint64), np.empty(0, np.int32), np.empty(0, np.int32)
         found, ends = np.empty(256, np.int64), np.empty(256, np.int32)
-        out, places = np.empty((16, 5), np.int64), np.empty((16, 3), np.int64)
+        out, places = np.empty((16, 5), np.int64), np.empty((16, 4), np.int64)
         rows = pieces = 0
+        memo = np.empty((_MEMO, 2), np.int64)
         drop_long, drop_short = _power(NGRAM), _power(SEED_WORDS)
         bounds = passages.bounds
         first_short = bounds[len(bounds) - len(passages.word_bounds)]
@@ -211,7 +232,7 @@ def _make_matches(digest: str) -> Any:
                 room = (stop - start) // 2 + 2
                 hashes, starts, stops = np.empty(room, np.uint64), np.empty(room, np.int32), np.empty(room, np.int32)
             count = cut_words(data, start, stop, folds, hashes, starts, stops)
-            found, ends, n = _long_hits(hashes, count, passages.long, drop_long, found, ends, 0)
+            found, ends, n = _long_hits(hashes, count, passages.long, drop_long, found, ends, memo)
             found, ends, n = _short_hits(hashes, count, passages, drop_short, first_short, found, ends, n)
             if n == 0:
                 continue
@@ -238,6 +259,7 @@ def _make_matches(digest: str) -> Any:
                         places[pieces, 0] = text
                         places[pieces, 1] = starts[found[order[j]] & 0xFFFFFFFF]
                         places[pieces, 2] = stops[ends[order[j]] - 1]
+                        places[pieces, 3] = passage
                         pieces += 1
                 k = last
         return out[:rows].copy(), places[:pieces].copy()

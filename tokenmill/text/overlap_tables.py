@@ -22,7 +22,7 @@ from tokenmill.core import segment
 
 APOSTROPHES = "'`\u00b4\u2018\u2019\u201b\u02bc\u2032\uff07"
 """Dropped, so that quote styles make no difference: don't, don’t and dont are one word."""
-HYPHENS = "-\u00ad\u2010\u2011"
+HYPHENS = "-\u00ad\u2010\u2011\ufe63\uff0d"
 """Dropped inside a word, and at the end of a line with the line break; else they separate."""
 
 LETTER, SEPARATOR, NOTHING, HYPHEN, SINGLE, LONG = range(6)

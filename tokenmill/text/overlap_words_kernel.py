@@ -31,25 +31,38 @@ _WORD_SEED, _WORD_STEP = U(WORD_SEED), U(WORD_STEP)
 _SEPARATOR, _HYPHEN, _LETTERS_FROM = U(ASCII_SEPARATOR), U(ASCII_HYPHEN), U(ASCII_HYPHEN + 1)
 _VALUE = (1 << KIND_AT) - 1
 _LENGTH = (1 << LENGTH_BITS) - 1
-_NEW_LINE, _TAB, _RETURN, _SPACE, _QUOTED = map(ord, "\n\t\r >")
+_NEW_LINE, _TAB, _RETURN, _PAGE, _SPACE, _LESS, _MORE, _AND, _ESCAPE, _SLASH, _SEMICOLON, _NUMBER = map(
+    ord, "\n\t\r\f <>&\\/;#"
+)
+_PREFIXES = tuple(map(ord, " \t>#|*/"))
+"""What lines may begin with: indentation, quotes of mail, comments, tables, lists."""
+_ENTITY = 8
+"""Characters between & and ; at most."""
+_IN_WORDS = tuple(sum(ord(char) << 8 * place for place, char in enumerate(name)) for name in ("#39", "#x27", "apos"))
+"""Entities that are apostrophes, as little-endian numbers."""
+_IN_WORDS_TOO = tuple(
+    sum(ord(char) << 8 * place for place, char in enumerate(name)) for name in ("#8217", "#8216", "rsquo", "lsquo")
+)
 
 
 @inner
 def _joins(data: Any, i: int, stop: int, folds: Any) -> Any:
     """Where the word goes on behind a hyphen, perhaps on the next line; -1 where it does not.
 
-    That line may be indented, and quoted with > as in mail.
+    That line may be indented, and begin with one of `_PREFIXES`.
     """
     breaks = 0
     while i < stop:
-        byte = data[U(i)]
-        if byte == _NEW_LINE:
+        size = _line_break(data, i, stop)
+        if size:
             breaks += 1
-        elif breaks == 0 and byte <= _SPACE and _breaks_soon(data, i, stop):
-            pass
-        elif breaks == 0 or (byte != _SPACE and byte != _TAB and byte != _QUOTED):
+        elif breaks == 0 and _breaks_soon(data, i, stop):
+            size = 1
+        elif breaks:
+            size = 1 if data[U(i)] in _PREFIXES else _wide_space(data, i, stop)
+        if not size:
             break
-        i += 1
+        i += size
     if breaks > 1 or i >= stop:
         return -1
     if data[U(i)] < 128:
@@ -62,11 +75,71 @@ def _joins(data: Any, i: int, stop: int, folds: Any) -> Any:
 def _breaks_soon(data: Any, i: int, stop: int) -> bool:
     """Whether only a few blanks are between `i` and the end of the line."""
     for k in range(i, min(i + 4, stop)):
-        if data[U(k)] == _NEW_LINE:
+        if _line_break(data, k, stop):
             return True
-        if data[U(k)] != _SPACE and data[U(k)] != _TAB and data[U(k)] != _RETURN:
+        if data[U(k)] != _SPACE and data[U(k)] != _TAB:
             return False
     return False
+
+
+@inner
+def _line_break(data: Any, i: int, stop: int) -> int:
+    """Bytes of a line break at `i`, of any system; 0 where there is none."""
+    byte = data[U(i)]
+    if byte == _RETURN:
+        for k in range(i + 1, min(i + 3, stop)):
+            if data[U(k)] == _NEW_LINE:
+                return k + 1 - i
+            if data[U(k)] != _RETURN:
+                break
+        return 1
+    if byte == _NEW_LINE or byte == _PAGE:
+        return 1
+    if byte == 0xE2 and i + 2 < stop and data[U(i + 1)] == 0x80 and (data[U(i + 2)] | 1) == 0xA9:
+        return 3  # U+2028, U+2029
+    return 0
+
+
+@inner
+def _wide_space(data: Any, i: int, stop: int) -> int:
+    """Bytes of a no-break or an ideographic space at `i`, with which pages indent; 0 where there is none."""
+    if data[U(i)] == 0xC2 and i + 1 < stop and data[U(i + 1)] == 0xA0:
+        return 2
+    if data[U(i)] == 0xE3 and i + 2 < stop and data[U(i + 1)] == 0x80 and data[U(i + 2)] == 0x80:
+        return 3
+    return 0
+
+
+@inner
+def _markup(data: Any, i: int, stop: int) -> Any:
+    """Bytes of what stands for a blank or a mark at `i`, and whether it is an apostrophe; 0 where there is nothing.
+
+    A line break of HTML, an entity, or an escaped line break: text that was not decoded has words in them that
+    nobody wrote.
+    """
+    byte = data[U(i)]
+    if byte == _ESCAPE:
+        follows = data[U(i + 1)] if i + 1 < stop else 0
+        return (2 if follows == 110 or follows == 114 or follows == 116 else 0), False  # n, r, t
+    if byte == _LESS:
+        if i + 3 >= stop or (data[U(i + 1)] | 32) != 98 or (data[U(i + 2)] | 32) != 114:  # b, r
+            return 0, False
+        for k in range(i + 3, min(i + 6, stop)):
+            if data[U(k)] == _MORE:
+                return k + 1 - i, False
+            if data[U(k)] != _SPACE and data[U(k)] != _SLASH:
+                return 0, False
+        return 0, False
+    name = np.int64(0)
+    for k in range(i + 1, min(i + 2 + _ENTITY, stop)):
+        byte = data[U(k)]
+        if byte == _SEMICOLON:
+            return (k + 1 - i if k > i + 2 else 0), name in _IN_WORDS or name in _IN_WORDS_TOO
+        letter = (byte | 32) >= 97 and (byte | 32) <= 122
+        if not letter and not (byte >= 48 and byte <= 57) and not (byte == _NUMBER and k == i + 1):
+            return 0, False
+        name |= np.int64(byte) << (8 * (k - i - 1))
+    return 0, False
 
 
 @inner
@@ -101,7 +174,11 @@ def cut_words(data: Any, start: int, stop: int, folds: Any, hashes: Any, starts:
                 i += 1
                 continue
             ends = folded == _SEPARATOR
-            if folded == _HYPHEN and inside:
+            if byte == _AND or byte == _LESS or byte == _ESCAPE:
+                size, apostrophe = _markup(data, i, stop)
+                ends = not apostrophe
+                size = max(size, 1)
+            elif folded == _HYPHEN and inside:
                 at = _joins(data, i + 1, stop, folds)
                 ends = at < 0
         else:

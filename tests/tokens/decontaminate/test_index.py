@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from tokenmill.tokens.decontaminate.benchmarks import Item
+from tokenmill.tokens.decontaminate.forms import Item
 from tokenmill.tokens.decontaminate.index import BenchmarkIndex
 
 LONG = "one two three four five six seven eight nine"
@@ -32,6 +32,11 @@ def item(question: str, answer: str = "", *, flows: bool = False, read: str = ""
         (item(LONG, "a hat", read=LONG), ["question"]),
         (item("the man who", "fell down then", flows=True), ["item"]),
         (item("the man", "fell down", flows=True), []),
+        (item("he fell down because", "somebody had waxed it", flows=True), ["item", "question"]),
+        (Item("task", "0", (("a", LONG), ("b", "7")), "", loose=True), ["a"]),
+        (Item("task", "0", (("b", "7"), ("a", LONG)), "", loose=True), ["a"]),
+        (Item("task", "0", (("b", "7"), ("a", LONG)), ""), ["a"]),
+        (Item("task", "0", (("a", LONG), ("b", "7")), ""), []),
         (item(LONG, "and ten", flows=True), ["question", "item"]),
         (Item("task", "0", (), "a hat"), []),
     ],
@@ -75,3 +80,15 @@ def test_the_order_of_workers_is_no_matter() -> None:
     texts = pa.array([f"x {LONG} number {n} of all" for n in range(30)])
     first, second = (index.search(texts, min_share=0.5, min_runs=1) for index in (one, other))
     assert first.passage.tolist() == second.passage.tolist() != []
+
+
+def test_choices_may_stand_between_a_sentence_and_its_end() -> None:
+    index = BenchmarkIndex.build([item("he broke his toe because", "he dropped a hammer on it", flows=True)])
+    choices = "He broke his toe because\nA. he got a hole in his sock\nB. he dropped a hammer on it"
+    assert index.search(pa.array([choices]), min_share=0.5, min_runs=16).text.tolist() == [0]
+
+
+def test_answers_to_a_question() -> None:
+    index = BenchmarkIndex.build([item(LONG, "a hat"), item(LONG, "a cap", number=1), item("one two three", READ)])
+    found = {index.field(passage): len(index.answers_to(passage)) for passage in range(2)}
+    assert found == {"question": 2, "answer": 0}

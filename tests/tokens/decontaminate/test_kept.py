@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +13,8 @@ import pytest
 from tests.tokens.decontaminate.kit import multiple_choice, write_jsonl, write_kit
 from tokenmill.tokens.decontaminate import index as module
 from tokenmill.tokens.decontaminate.benchmarks import read_items
-from tokenmill.tokens.decontaminate.index import BenchmarkIndex, load_index
-from tokenmill.tokens.decontaminate.kept import read_parts, write_parts
+from tokenmill.tokens.decontaminate.index import BenchmarkIndex, load_index, prepare_index
+from tokenmill.tokens.decontaminate.kept import is_kept, locked, read_parts, write_parts
 
 ARRAYS = {"a": np.arange(5, dtype=np.uint64), "b": np.zeros((0, 2), bool)}
 WORDS = {"names": ["x", "é"]}
@@ -76,3 +78,40 @@ def test_parts(tmp_path: Path) -> None:
         assert words == WORDS
         assert {name: array.tolist() for name, array in arrays.items()} == {k: v.tolist() for k, v in ARRAYS.items()}
         assert not arrays["a"].flags.writeable
+
+
+def test_it_is_made_before_it_is_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKENMILL_CACHE", str(tmp_path / "cache"))
+    kit = write_kit(tmp_path / "kit")
+    module._loaded.cache_clear()
+    assert list(prepare_index([str(kit)])) == ["choices", "endings", "short"]
+    (place,) = (tmp_path / "cache" / "benchmarks").iterdir()
+    assert is_kept(place)
+    assert loaded(kit, monkeypatch)[1] == 0
+    monkeypatch.setattr(module, "_loaded", None)  # so the plan of a later run only looks
+    assert list(prepare_index([str(kit)])) == ["choices", "endings", "short"]
+
+
+def test_one_process_at_a_time(tmp_path: Path) -> None:
+    """Another process waits for the lock, and finds what was made meanwhile."""
+    code = (
+        "import sys; from pathlib import Path; from tokenmill.tokens.decontaminate.kept import locked\n"
+        "print('ready', flush=True)\n"
+        "with locked(Path(sys.argv[1])): print(Path(sys.argv[2]).exists())"
+    )
+    made = tmp_path / "made"
+    with locked(tmp_path / "x.lock"):
+        command = [sys.executable, "-c", code, str(tmp_path / "x.lock"), str(made)]
+        other = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert other.stdout is not None
+        assert other.stdout.readline() == "ready\n"
+        with pytest.raises(subprocess.TimeoutExpired):
+            other.wait(0.1)
+        made.touch()
+    assert other.communicate(timeout=20)[0] == "True\n"
+
+
+def test_a_lock_that_cannot_be_made_keeps_nobody(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with locked(tmp_path / "file" / "x.lock"):
+        pass

@@ -18,6 +18,8 @@ from tokenmill.tokens.decontaminate import report as module
 from tokenmill.tokens.decontaminate.documents import find_documents
 from tokenmill.tokens.decontaminate.index import load_index
 from tokenmill.tokens.decontaminate.report import Report, make_report
+from tokenmill.tokens.decontaminate.runs import has_searched
+from tokenmill.tokens.decontaminate.stage import FindContamination
 
 QUESTIONS = [row["context"].partition(" ")[2].partition("\n")[0] for row in multiple_choice(40)]
 SHORT = short_questions(20)[3]
@@ -198,3 +200,100 @@ def test_places(kit: str, tmp_path: Path) -> None:
         decontaminate(request(kit, input=location, output=f"{location}/out"))
     with pytest.raises(ConfigError, match="no meaning with --action find"):
         decontaminate(request(kit, input=location, output=str(tmp_path / "o"), action="find", min_share=0.5))
+
+
+OTHER = "Which of our neighbours has painted the whole garden fence in a single night without any light?"
+
+
+def told(out: str, kit: str, capsys: pytest.CaptureFixture[str], **settings: Any) -> dict[str, Any]:
+    capsys.readouterr()
+    assert decontaminate(request(kit, input=out, report=True, json=True, **settings)) == 0
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+@pytest.mark.parametrize("action", ["drop", "mask", "find"])
+def test_what_a_run_did_not_look_for_is_looked_for(
+    kit: str, tmp_path: Path, action: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = leaking()
+    rows[1]["text"] += f"\n{OTHER}"
+    rows[2]["text"] += f"\n{OTHER}"  # has another item as well
+    out = str(tmp_path / "out")
+    assert decontaminate(request(kit, input=parquet(tmp_path / "in", rows), output=out, action=action)) == 0
+    other = str(write_jsonl(tmp_path / "other.jsonl", [{"question": OTHER, "id": "fence"}]))
+    found = told(out, other, capsys)
+    assert (found["contaminated"], found["items"][0]["item"]) == (2, "other:fence")
+    both = told(out, kit, capsys, against=(kit, other))
+    assert {row["item"]: row["documents"] for row in both["items"]}["other:fence"] == 2
+
+
+def test_only_the_same_search_counts(kit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    location = parquet(tmp_path / "in", leaking())
+    out = str(tmp_path / "out")
+    decontaminate(request(kit, input=location, output=out))
+    recorded = find_documents(out).searched
+    least = {"min_share": 0.3, "min_13grams": 8}
+    assert has_searched(recorded, [kit], **least)  # type: ignore[arg-type]
+    assert not has_searched(recorded, [kit], ["question"], **least)  # type: ignore[arg-type]
+    assert not has_searched(recorded, [kit], min_share=0.29, min_13grams=8)
+    assert not has_searched(recorded, [kit], min_share=0.3, min_13grams=7)
+    assert not has_searched(recorded, [f"{kit}/short.jsonl"], **least)  # type: ignore[arg-type]
+    assert not has_searched(find_documents(location).searched, [kit], **least)  # type: ignore[arg-type]
+    later = {**recorded, "stages": [*recorded["stages"], {"stage": "mask_pii", "config": {}, "version": 1}]}
+    assert not has_searched(later, [kit], **least)  # type: ignore[arg-type]
+    monkeypatch.setattr(FindContamination, "version", 99)
+    assert not has_searched(recorded, [kit], **least)  # type: ignore[arg-type]
+
+
+def test_lower_thresholds_than_those_of_a_run(kit: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = leaking()
+    rows[0]["text"] += " " + " ".join(QUESTIONS[5].split()[:9])
+    out = str(tmp_path / "out")
+    decontaminate(request(kit, input=parquet(tmp_path / "in", rows), output=out))
+    assert told(out, kit, capsys)["contaminated"] == 4
+    assert told(out, kit, capsys, min_share=0.1)["contaminated"] == 5
+    low = str(tmp_path / "low")
+    decontaminate(request(kit, input=str(tmp_path / "in"), output=low, min_share=0.1))
+    assert pq.read_table(f"{low}/data").num_rows == 19
+
+
+def test_items_that_cannot_be_found_are_no_all_clear(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny = str(write_jsonl(tmp_path / "tiny.jsonl", [{"question": "why", "answer": "so"}] * 3))
+    location = parquet(tmp_path / "in", leaking())
+    assert decontaminate(request(tiny, input=location, output=str(tmp_path / "out"))) == 0
+    assert "warning: not one of the 3 items of tiny can be found" in capsys.readouterr().err
+    (row,) = told(location, tiny, capsys)["tasks"]
+    assert (row["items"], row["findable"], row["leaked"], row["share"]) == (3, 0, 0, None)
+    assert decontaminate(request(tiny, input=location, report=True)) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.strip().startswith("tiny")]
+    assert line.split() == ["tiny", "3", "0", "0", "-", "0", "0"]
+
+
+def test_unfinished_and_annotated_runs_are_refused(kit: str, tmp_path: Path) -> None:
+    location = parquet(tmp_path / "in", leaking())
+    out = tmp_path / "out"
+    decontaminate(request(kit, input=location, output=str(out), action="find"))
+    again = request(kit, input=str(out), output=str(tmp_path / "again"))
+    (out / "run.json").write_text((out / "run.json").read_text().replace('"mode": "filter"', '"mode": "annotate"'))
+    with pytest.raises(ConfigError, match="is an annotated run"):
+        decontaminate(again)
+    (out / "run.json").write_text((out / "run.json").read_text().replace('"annotate"', '"filter"'))
+    next(out.glob("phases/*/_SUCCESS.json")).unlink()
+    with pytest.raises(ConfigError, match="is not finished"):
+        decontaminate(again)
+
+
+def test_files_of_two_kinds_are_refused(kit: str, tmp_path: Path) -> None:
+    location = parquet(tmp_path / "in", leaking())
+    write_jsonl(tmp_path / "in" / "b.jsonl", leaking())
+    with pytest.raises(ConfigError, match="files of 2 kinds"):
+        decontaminate(request(kit, input=location, output=str(tmp_path / "out")))
+
+
+def test_files_that_are_no_json_lines_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kit = write_kit(tmp_path / "kit")
+    (kit / "mmlu.parquet").touch()
+    location = parquet(tmp_path / "in", leaking())
+    assert decontaminate(request(str(kit), input=location, report=True)) == 0
+    assert f"not read as benchmarks, for only JSON Lines are: {kit}/mmlu.parquet" in capsys.readouterr().err

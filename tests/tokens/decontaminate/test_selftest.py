@@ -105,6 +105,19 @@ def test_items_that_are_too_short_are_told(tmp_path: Path) -> None:
     assert (result.total("verbatim").share, result.every["verbatim"].share) == (1.0, 0.5)
 
 
+def test_nothing_to_find_is_a_failure(tmp_path: Path) -> None:
+    rows = [{"context": f"Question: why {n}\nAnswer:", "continuation": " so"} for n in range(5)]
+    result = run_self_test([str(write_jsonl(tmp_path / "tiny.jsonl", rows))], per_task=3)
+    assert result.failures() == [
+        *(
+            f"recall {kind}: not one item that can be found was planted, so nothing is known"
+            for kind in ("verbatim", "rewrapped", "embedded")
+        ),
+        "task tiny: 0 of 5 items can be found, a share below 0.5: they are shorter than what is looked for, or --fields"
+        " leaves them out",
+    ]
+
+
 def test_a_miss_is_a_failure() -> None:
     result = Result(("t",), {"t": (1, 1)}, {("verbatim", "t"): Count(98, 100)}, {"verbatim": Count(98, 100)})
     assert result.failures() == ["recall verbatim: 0.9800 is below 0.99"]

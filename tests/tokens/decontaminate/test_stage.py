@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.executors.support import digests, rows, run
-from tests.tokens.decontaminate.kit import clean_texts, multiple_choice, short_questions, write_kit
+from tests.tokens.decontaminate.kit import clean_texts, multiple_choice, short_questions, write_jsonl, write_kit
 from tokenmill.cli.refilter import refilter_run
 from tokenmill.core.doc import Doc
 from tokenmill.core.errors import ConfigError
@@ -111,6 +111,29 @@ def test_whole_sentences_are_cut_out(kit: str) -> None:
     assert (
         masked(kit, text, replacement="[cut]")["text"] == "First of all. \n[cut]\nNobody knew.\nThe end, größer 日本。"
     )
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        "\nA) nothing at all\nB) it boils over\nAnswer: B) It boils over",
+        " A: It BOILS\nover.",
+        f" A: {'Let me think of it. ' * 5}So it boils over, I think.",
+    ],
+)
+def test_the_answer_goes_with_the_question(kit: str, behind: str) -> None:
+    question = multiple_choice(1)[0]["context"].partition(" ")[2].partition("\n")[0]
+    left = masked(kit, f"Before it.\n\nQuestion: {question}{behind}\n\nBehind it, all boils over.")["text"]
+    assert "boils" not in left.partition("Behind")[0].lower()
+    assert left.startswith("Before it.")
+    assert left.endswith("Behind it, all boils over.") or "think" not in behind
+
+
+def test_answers_far_behind_stay(kit: str) -> None:
+    question = multiple_choice(1)[0]["context"].partition(" ")[2].partition("\n")[0]
+    far = f"{'one two three four five six seven eight. ' * 4}It boils over."
+    assert masked(kit, f"Before it. {question} {far}")["text"] == f"Before it. {far}"
+    assert masked(kit, f"Before it. {question} {far[42:]}")["text"] != f"Before it. {far[42:]}"
 
 
 def test_wrapped_items_are_cut_whole(kit: str) -> None:
@@ -273,3 +296,38 @@ def test_no_benchmarks_are_told_by_the_plan(tmp_path: Path) -> None:
         run(pipeline(FindContamination(), DropContaminated()), source, tmp_path / "out")
     with pytest.raises(ConfigError, match="no action 'burn'"):
         decontamination(["x"], "burn")
+
+
+def test_thresholds_below_what_is_named(kit: str, tmp_path: Path) -> None:
+    """They lower what the finder names where both are made together, and are refused elsewhere."""
+    finder, drop = decontamination([kit], min_share=0.1, min_13grams=3)
+    assert isinstance(finder, FindContamination)
+    assert isinstance(drop, DropContaminated)
+    assert (finder.min_share, finder.min_13grams) == (drop.noted_share, drop.noted_13grams) == (0.1, 3)
+    text = " ".join(QUESTION.split()[:10])  # 3 of its 13 runs of 8 words
+    columns = finder.annotate(pa.record_batch({"text": [text]}))
+    assert drop.judge(Doc(text=text, **{name: column[0].as_py() for name, column in columns.items()})) is not None
+    assert found(kit, text)[0]["contamination"] is None
+    (mask,) = decontamination([kit], "mask", min_share=0.1)
+    assert isinstance(mask, MaskContamination)
+    assert mask.min_share == 0.1
+    for settings, name in (({"min_share": 0.29}, "share"), ({"min_13grams": 7}, "13grams")):
+        with pytest.raises(ConfigError, match=rf"min_{name} = .* asks for more than was looked for"):
+            DropContaminated(**settings)
+    for wrong in ({"min_share": 0.31}, {"min_13grams": 9}):
+        with pytest.raises(ConfigError, match="names too little"):
+            FindContamination(**wrong)
+    source = documents(tmp_path)
+    plan = make_plan(pipeline(*decontamination([kit])), list_inputs(str(source), ReadJsonl.suffixes), Annotation())
+    execute(RunSpec.of(plan, Options(), str(source)), RunFolder(str(tmp_path / "all")), InlineExecutor())
+    with pytest.raises(ConfigError, match="asks for more than was looked for"):
+        refilter_run(str(tmp_path / "all"), str(tmp_path / "less"), ("drop_contaminated.min_share=0.2",), 0)
+
+
+def test_wrong_benchmarks_are_told_by_the_plan(tmp_path: Path) -> None:
+    kit = write_jsonl(tmp_path / "kit" / "a.jsonl", [{"context": "C", "choices": ["a"], "gold": "B"}])
+    source = documents(tmp_path)
+    for action in ("drop", "mask", "find"):
+        stages = pipeline(*decontamination([str(kit)], action))
+        with pytest.raises(ConfigError, match="has an item without a right answer"):
+            make_plan(stages, list_inputs(str(source), ReadJsonl.suffixes))

@@ -1,33 +1,29 @@
 """Benchmark files: what their items say, as plain passages without the words of prompts.
 
-Two kinds of JSON Lines (plain or compressed) are read:
-
-- the forms of likelihood benchmarks: `context` + `choices` + `gold` (multiple choice), `contexts` + `continuation` +
-  `gold` (multiple context), `context` + `continuation`. A context is cut where lines begin with a label that many
-  items of the task have (`Question:`, `Answer:`, `Passage:`), and a piece that many items share is the instruction of
-  the prompt: both are of the harness, and a leaked item does not have them.
-- any other objects: every string, and every string in a list, of the fields asked for, or of all. `question`
-  (`problem`, `prompt`, `query`) and `answer` (`target`, `solution`, `output`; a number is an index into `choices`)
-  are told apart where they are so named.
-
-Only right answers are looked for: wrong choices are of no use to who has learned them.
+What an object says follows from its form (`forms`). Of all texts of a task the words of the prompt are taken away: a
+text is cut where lines begin with a label that many items of the task have (`Question:`, `Answer:`, `Passage:`), and a
+piece that many items share is the instruction. Both are of the harness, and a leaked item does not have them. In
+objects of no known form a label that comes again in a text is of a speaker, and stays.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import lzma
 import re
+import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath
-from typing import Any
 
 from tokenmill.core.errors import ConfigError
 from tokenmill.core.stage import InputShard
 from tokenmill.io.filesystem import list_inputs, open_binary
 from tokenmill.io.jsonl import ReadJsonl, open_inflated
+from tokenmill.tokens.decontaminate.forms import FormError, Item, item_of
 
 SUFFIXES = ReadJsonl.suffixes
 """Files that are taken from a folder; any file may be named."""
@@ -36,35 +32,14 @@ _LABEL_SHARE = 0.2
 """Share of a task's items that have a label or an instruction."""
 _SHARED_ITEMS = 64
 """Items that share an instruction, at least: a passage may belong to some dozens of questions."""
-_QUESTIONS = ("question", "problem", "prompt", "query", "instruction", "input")
-_ANSWERS = ("answer", "answers", "target", "solution", "output", "response", "gold", "label")
-_NAMES = ("id", "_id", "task_id", "question_id", "qid", "uid", "idx", "index")
-_NOT_TEXT = frozenset({*_NAMES, "task", "subject", "source", "url", "split", "category", "level", "type", "license"})
-
-
-@dataclass(frozen=True)
-class Item:
-    """One item of a benchmark."""
-
-    task: str
-    id: str
-    pieces: tuple[tuple[str, str], ...]
-    """(field, text) in order; the last one asks."""
-    answer: str
-    """The right answer, "" where the file has none."""
-    flows: bool = False
-    """Whether the answer goes on with the sentence of the last piece, rather than answer a question."""
-    source: str = field(default="", repr=False)
-    """The item as its file has it, prompt and right answer."""
-
-    @property
-    def name(self) -> str:
-        return f"{self.task}:{self.id}"
-
-    @property
-    def question(self) -> str:
-        """The piece that asks."""
-        return self.pieces[-1][1] if self.pieces else ""
+_SPLITS = frozenset({"test", "train", "dev", "val", "valid", "validation"})
+"""Names of files that say which part of a task they are, and not which task."""
+_DATA = (".json", ".parquet", ".arrow", ".csv", ".tsv", ".txt")
+"""Files that may well hold benchmarks, and are not read."""
+_ABOUT = frozenset({"manifest", "readme", "license", "dataset_info", "dataset_infos"})
+"""Names of files that tell of benchmarks."""
+_DAMAGE = (ValueError, RecursionError, OSError, EOFError, zlib.error, lzma.LZMAError)
+"""What lines and files raise that are no JSON Lines; the last four come from compressed files."""
 
 
 def benchmark_files(against: Sequence[str]) -> list[InputShard]:
@@ -101,13 +76,12 @@ def read_items(against: Sequence[str], fields: Sequence[str] = (), *, sources: b
     """The items of all benchmark files, in order of path and line.
 
     fields: names of the fields to look at in objects of no known form; () for all. sources: whether items keep
-    `Item.source`. ConfigError where a file is no JSON
-    Lines, or holds no text.
+    `Item.source`. ConfigError where a file is no JSON Lines, contradicts its form, or holds no text.
     """
     items: list[Item] = []
     for shard in benchmark_files(against):
-        found = [_item(row, task_of(shard.path), number, fields) for number, row in enumerate(_rows(shard))]
-        if not any(item.pieces for item in found):
+        found = [*_items(shard, fields)]
+        if not any(any(map(str.isalpha, text)) for item in found for _, text in item.pieces):
             raise ConfigError(
                 f"{shard.path} holds no benchmark items",
                 why=f"no text in the fields {list(fields)}" if fields else "its objects have no text",
@@ -119,88 +93,63 @@ def read_items(against: Sequence[str], fields: Sequence[str] = (), *, sources: b
 
 
 def task_of(path: str) -> str:
-    """The name of a task: that of its file, without endings."""
-    name = PurePosixPath(path.rsplit("?", 1)[0]).name
-    return re.sub(r"(\.(jsonl|ndjson|json))?(\.(gz|zst|xz|bz2))?$", "", name) or name
+    """The name of a task: that of its file, without endings; that of its folder where the file is named for a split."""
+    place = PurePosixPath(path.rsplit("?", 1)[0])
+    name = re.sub(r"(\.(jsonl|ndjson|json))?(\.(gz|zst|xz|bz2))?$", "", place.name) or place.name
+    return (place.parent.name or name) if name.lower() in _SPLITS else name
 
 
-def _rows(shard: InputShard) -> Iterator[Mapping[str, Any]]:
-    with open_inflated(shard) as stream:
-        for number, line in enumerate(stream, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
+def skipped_files(against: Sequence[str]) -> list[str]:
+    """Files beside the benchmarks that look like data, and are of no kind that is read; sorted by path."""
+    taken = {shard.path for shard in benchmark_files(against)}
+    found: set[str] = set()
+    for location in against:
+        with contextlib.suppress(ConfigError):
+            found.update(
+                shard.path
+                for shard in list_inputs(location, _DATA)
+                if PurePosixPath(shard.path).stem.lower() not in _ABOUT
+            )
+    return sorted(found - taken)
+
+
+def _items(shard: InputShard, fields: Sequence[str]) -> Iterator[Item]:
+    """The items of a file, with the words of the prompt. ConfigError with the line that cannot be read."""
+    line, task, made = 0, task_of(shard.path), 0
+    try:
+        with open_inflated(shard) as stream:
+            for data in stream:
+                line += 1
+                if not data.strip():
+                    continue
+                row = json.loads(data)
                 if not isinstance(row, dict):
                     raise ValueError(f"{type(row).__name__} instead of an object")
-            except ValueError as error:
-                raise ConfigError(
-                    f"{shard.path} is no JSON Lines",
-                    where=f"line {number}",
-                    why=str(error),
-                    fix="give benchmark items as one JSON object a line, or leave the file out",
-                ) from error
-            yield row
-
-
-def _item(row: Mapping[str, Any], task: str, number: int, fields: Sequence[str]) -> Item:
-    name = next((str(row[key]) for key in _NAMES if row.get(key) is not None), str(number))
-    gold = row.get("gold")
-    if not fields and isinstance(row.get("contexts"), list) and isinstance(gold, int) and "continuation" in row:
-        return _flowing(task, name, row["contexts"][gold], row["continuation"])
-    if not fields and isinstance(row.get("context"), str) and isinstance(row.get("choices"), list) and "gold" in row:
-        return _flowing(task, name, row["context"], row["choices"][int(row["gold"])])
-    if not fields and isinstance(row.get("context"), str) and isinstance(row.get("continuation"), str):
-        return _flowing(task, name, row["context"], row["continuation"])
-    return _other(row, task, name, fields)
-
-
-def _flowing(task: str, name: str, context: Any, answer: Any) -> Item:
-    before, after = _text(context), _text(answer)
-    return Item(task, name, (("context", before),), after, True, before + after)
-
-
-def _other(row: Mapping[str, Any], task: str, name: str, fields: Sequence[str]) -> Item:
-    """An item of no known form: its fields as they are, the question last."""
-    chosen = fields or [key for key in row if key not in _NOT_TEXT]
-    asks = next((key for key in _QUESTIONS if key in chosen and isinstance(row.get(key), str)), "")
-    tells = next((key for key in _ANSWERS if key in chosen and row.get(key) is not None), "") if asks else ""
-    pieces = [
-        (key, text) for key in chosen if key not in (asks, tells, "choices", "options") for text in _texts(row.get(key))
-    ]
-    if asks:
-        pieces.append((asks, _text(row[asks])))
-    answer: Any = row.get(tells) if tells else ""
-    choices = row.get("choices", row.get("options"))
-    if isinstance(choices, Mapping):
-        choices = choices.get("text")
-    if isinstance(answer, int) and isinstance(choices, list) and 0 <= answer < len(choices):
-        answer = choices[answer]
-    told = next(iter(_texts(answer)), "")
-    return Item(task, name, tuple(pieces), told, False, "\n".join([*(text for _, text in pieces), told]))
-
-
-def _texts(value: Any) -> list[str]:
-    """The strings in a value, in order."""
-    if isinstance(value, Mapping):
-        return [text for part in value.values() for text in _texts(part)]
-    if isinstance(value, list):
-        return [text for part in value for text in _texts(part)]
-    if isinstance(value, str):
-        return [_text(value)] if value.strip() else []
-    return [str(value)] if isinstance(value, int | float) and not isinstance(value, bool) else []
-
-
-def _text(value: Any) -> str:
-    """A string that UTF-8 can hold: JSON can spell lone surrogates."""
-    return str(value).encode("utf-8", "replace").decode()
+                yield item_of(row, task, made, fields)
+                made += 1
+    except ConfigError:
+        raise
+    except FormError as error:
+        raise ConfigError(
+            f"{shard.path} has an item without a right answer",
+            where=f"line {line}",
+            why=str(error),
+            fix="give the number of the right one, from 0, or leave the line out",
+        ) from error
+    except _DAMAGE as error:
+        raise ConfigError(
+            f"{shard.path} is no JSON Lines",
+            where=f"line {line}" if isinstance(error, ValueError | RecursionError) else f"behind line {line}",
+            why=str(error) or type(error).__name__,
+            fix="give benchmark items as one JSON object a line, or leave the file out",
+        ) from error
 
 
 def _without_prompts(items: Sequence[Item]) -> list[Item]:
     """The items of one task, cut at labels, without the instructions of prompts."""
     often = max(2, _LABEL_SHARE * len(items))
     seen = Counter(
-        label for item in items for label in {found for _, text in item.pieces for found in _LABEL.findall(text)}
+        label for item in items for label in {found[1] for _, text in item.pieces for found in _labels_in(item, text)}
     )
     labels = {label for label, times in seen.items() if times >= often}
     cut = [_cut(item, labels) for item in items]
@@ -209,12 +158,21 @@ def _without_prompts(items: Sequence[Item]) -> list[Item]:
     return [replace(item, pieces=tuple(p for p in item.pieces if p[1] not in instructions)) for item in cut]
 
 
+def _labels_in(item: Item, text: str) -> list[re.Match[str]]:
+    """Where lines of a text begin with labels. Those of speakers, which come again, are none; prompts of known forms
+    may hold a question twice.
+    """
+    places = [*_LABEL.finditer(text)]
+    times = Counter(found[1] for found in places)
+    return [found for found in places if not item.loose or times[found[1]] == 1]
+
+
 def _cut(item: Item, labels: set[str]) -> Item:
     """The item with its pieces cut at labels. An answer behind a label does not go on with a sentence."""
     pieces: list[tuple[str, str]] = []
     labelled = False
     for name, text in item.pieces:
-        places = [found for found in _LABEL.finditer(text) if found[1] in labels]
+        places = [found for found in _labels_in(item, text) if found[1] in labels]
         edges = [0, *(place for found in places for place in found.span()), len(text)]
         names = [name, *(found[1].lower() for found in places)]
         for label, start, stop in zip(names, edges[::2], edges[1::2], strict=True):

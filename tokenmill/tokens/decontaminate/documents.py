@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -34,6 +34,8 @@ class Documents:
     kept: Sequence[InputShard]
     dropped: Sequence[InputShard]
     text_column: str = "text"
+    searched: Mapping[str, Any] = field(default_factory=dict)
+    """What the run has recorded of itself, where it has looked for benchmark items; {} otherwise."""
 
     def rows(self, *, dropped: bool = False) -> Iterator[list[Mapping[str, Any]]]:
         """Rows with `text` (None where it is gone) and what else is known of them, at most `SOURCE_ROWS` at once."""
@@ -84,7 +86,7 @@ def find_documents(location: str, text_column: str = "text") -> Documents:
     root = location.rstrip("/")
     if is_run(location):
         dropped = _listed(f"{root}/dropped")
-        return Documents(_listed(f"{root}/data"), dropped)
+        return Documents(_listed(f"{root}/data"), dropped, searched=_recorded(root))
     return Documents(list_inputs(location, (".parquet", *ReadJsonl.suffixes)), (), text_column)
 
 
@@ -99,8 +101,7 @@ def is_run(location: str) -> bool:
 def input_of(run: str) -> Documents | None:
     """The documents that a run has read, where these were tables of texts and are still there; else None."""
     try:
-        with open_binary(run.rstrip("/") + "/run.json") as stream:
-            recorded = json.loads(stream.read())
+        recorded = _recorded(run)
         first = recorded["stages"][0]
         if first["stage"] not in (ReadParquet.name, ReadJsonl.name):
             return None
@@ -109,6 +110,16 @@ def input_of(run: str) -> Documents | None:
         return Documents(shards, (), str(first["config"]["text_column"]))
     except (OSError, ValueError, KeyError, IndexError, ConfigError):
         return None
+
+
+def _recorded(run: str) -> Mapping[str, Any]:
+    """The `run.json` of a run; {} where it cannot be read."""
+    try:
+        with open_binary(run.rstrip("/") + "/run.json") as stream:
+            recorded = json.loads(stream.read())
+    except (OSError, ValueError):
+        return {}
+    return recorded if isinstance(recorded, dict) else {}
 
 
 def _listed(folder: str) -> Sequence[InputShard]:

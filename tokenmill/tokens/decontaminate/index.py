@@ -3,10 +3,12 @@
 Of an item these passages are looked for, each once however many items share it:
 
 - its question, of 8 words and more; with the answer behind it where that goes on with the sentence;
-- its other pieces (a passage to read, a background), of 13 words and more;
+- its other pieces (a passage to read, a background), of 13 words and more; of 8 where the form of the file is not
+  known, so that any of them may ask;
 - its answer alone, of 13 words and more, or of 8 where the question has less;
 - a question of 4 to 7 words, together with the answer behind it, where there is no passage to read; a sentence of 6
-  to 7 words with its answer.
+  to 7 words with its answer. The beginning of a sentence, of 4 to 7 words, also counts with the answer apart from it,
+  as in lists of choices.
 
 Items of which nothing of this holds are not covered: fewer words would be found in many clean texts.
 """
@@ -30,9 +32,10 @@ from tokenmill.core import segment
 from tokenmill.io.cache import cache_folder
 from tokenmill.text import overlap, overlap_tables
 from tokenmill.text.overlap import NGRAM, SEED_WORDS, Found, OverlapIndex, word_hashes
-from tokenmill.tokens.decontaminate import benchmarks
-from tokenmill.tokens.decontaminate.benchmarks import Item, file_digests, read_items
-from tokenmill.tokens.decontaminate.kept import read_parts, write_parts
+from tokenmill.tokens.decontaminate import benchmarks, forms
+from tokenmill.tokens.decontaminate.benchmarks import file_digests, read_items
+from tokenmill.tokens.decontaminate.forms import Item
+from tokenmill.tokens.decontaminate.kept import is_kept, locked, read_parts, write_parts
 
 LONG_WORDS = 13
 """Words of a passage that is no question, at least. GPT-3 and most since compare runs of 13 words."""
@@ -40,7 +43,10 @@ SENTENCE_WORDS = 6
 """Words of a short sentence that holds its answer, at least."""
 WHOLE = "item"
 """Field of a passage that is the question with its answer."""
+ANSWER = "answer"
+"""Field of a passage that is an answer."""
 _MAX_OWNERS = 16
+_OWN = ("task_of", "covered", "field_of", "reads", "members", "cuts", "told", "told_cuts")
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,7 @@ class BenchmarkIndex:
         """Per item, whether anything of it can be found."""
         self.overlap = OverlapIndex.of(arrays)
         self._fields = tuple(words["fields"])
-        self._own = {name: arrays[name] for name in ("task_of", "covered", "field_of", "reads", "members", "cuts")}
+        self._own = {name: arrays[name] for name in _OWN}
 
     @classmethod
     def build(cls, items: Sequence[Item], *, max_owners: int = _MAX_OWNERS) -> BenchmarkIndex:
@@ -89,7 +95,10 @@ class BenchmarkIndex:
         covered = np.zeros(len(items), bool)
         for number in np.flatnonzero(built.findable).tolist():
             covered[members[number]] = True
-        arrays = {
+        told, told_cuts = word_hashes(_strings(item.answer for item in items))
+        arrays: dict[str, npt.NDArray[Any]] = {
+            "told": told,
+            "told_cuts": told_cuts,
             "task_of": np.array([tasks[item.task] for item in items], np.int32),
             "covered": covered,
             "field_of": np.array([fields[p.field] for p in chosen], np.int32),
@@ -113,6 +122,14 @@ class BenchmarkIndex:
         first, last = self._own["cuts"][passage : passage + 2].tolist()
         items: list[int] = self._own["members"][first:last].tolist()
         return items
+
+    def answers_to(self, passage: int) -> set[tuple[int, ...]]:
+        """The answers to a question, as hashes of words; none for passages that hold theirs or ask nothing."""
+        if not self.asks(passage) or self.field(passage) in (WHOLE, ANSWER):
+            return set()
+        cuts, told = self._own["told_cuts"], self._own["told"]
+        found = {tuple(told[cuts[item] : cuts[item + 1]].tolist()) for item in self.items_of(passage)[:_MAX_OWNERS]}
+        return found - {()}
 
     def label(self, passage: int) -> str:
         """`task:id` of the first item that has the passage."""
@@ -138,27 +155,43 @@ class BenchmarkIndex:
 
 
 def load_index(against: Sequence[str], fields: Sequence[str] = ()) -> BenchmarkIndex:
-    """The index of benchmark files; a process reads and indexes the same files once. ConfigError as `read_items`."""
+    """The index of benchmark files; a machine reads and indexes the same files once. ConfigError as `read_items`."""
     return _loaded(tuple(against), tuple(fields), tuple(file_digests(against).items()))
+
+
+def prepare_index(against: Sequence[str], fields: Sequence[str] = ()) -> Mapping[str, str]:
+    """`file_digests`, once the index is where all processes of this machine find it. ConfigError as `read_items`."""
+    digests = file_digests(against)
+    given = tuple(against), tuple(fields), tuple(digests.items())
+    if not is_kept(_place(*given[1:])):
+        _loaded(*given)
+    return digests
 
 
 @lru_cache(maxsize=2)
 def _loaded(against: tuple[str, ...], fields: tuple[str, ...], digests: tuple[tuple[str, str], ...]) -> BenchmarkIndex:
-    place = cache_folder() / "benchmarks" / _key(fields, digests)
+    place = _place(fields, digests)
     found = read_parts(place)
     if found is None:
-        made = BenchmarkIndex.build(read_items(against, fields, sources=False))
-        write_parts(place, made.arrays(), made.words())
-        found = read_parts(place)  # mapped, and shared with other processes
-        if found is None:
-            return made  # a cache that cannot be written costs time and memory, no more
+        with locked(place.parent.with_suffix(".lock")):  # it takes hundreds of MB, and one is enough for all
+            found = read_parts(place)
+            if found is None:
+                made = BenchmarkIndex.build(read_items(against, fields, sources=False))
+                write_parts(place, made.arrays(), made.words())
+                found = read_parts(place)  # mapped, and shared with other processes
+                if found is None:
+                    return made  # a cache that cannot be written costs time and memory, no more
     return BenchmarkIndex(*found)
+
+
+def _place(fields: tuple[str, ...], digests: tuple[tuple[str, str], ...]) -> Path:
+    return cache_folder() / "benchmarks" / _key(fields, digests)
 
 
 def _key(fields: tuple[str, ...], digests: tuple[tuple[str, str], ...]) -> str:
     """What the index of these files depends on, the code that makes it included."""
     digest = hashlib.sha256(repr((unicodedata.unidata_version, np.__version__, fields, digests)).encode())
-    for module in (benchmarks, sys.modules[__name__], overlap, overlap_tables, segment):
+    for module in (benchmarks, forms, sys.modules[__name__], overlap, overlap_tables, segment):
         digest.update(Path(str(module.__file__)).read_bytes())
     for path in sorted(Path(str(overlap.__file__)).parent.glob("overlap*_kernel.py")):
         digest.update(path.read_bytes())
@@ -169,9 +202,13 @@ def _passages(items: Sequence[Item]) -> Iterable[_Passage]:
     joined = [f"{item.question} {item.answer}" if item.flows else "" for item in items]
     counts = [_counts(item.question for item in items), _counts(item.answer for item in items), _counts(joined)]
     others = [(number, piece) for number, item in enumerate(items) for piece in item.pieces[:-1]]
-    read = _counts(text for _, (_, text) in others) >= LONG_WORDS
-    passages = [_Passage(others[place][0], *others[place][1], asks=False) for place in np.flatnonzero(read).tolist()]
-    reading = {passage.item for passage in passages}
+    least = np.array([NGRAM if items[number].loose else LONG_WORDS for number, _ in others], np.int64)
+    words = _counts(text for _, (_, text) in others)
+    passages = [
+        _Passage(others[place][0], *others[place][1], asks=items[others[place][0]].loose)
+        for place in np.flatnonzero(words >= least).tolist()
+    ]
+    reading = {others[place][0] for place in np.flatnonzero(words >= LONG_WORDS).tolist()}
     for number, item in enumerate(items):
         if not item.pieces:
             continue
@@ -183,10 +220,11 @@ def _passages(items: Sequence[Item]) -> Iterable[_Passage]:
             passages.append(_Passage(number, WHOLE, joined[number]))
         elif both >= SENTENCE_WORDS:
             passages.append(_Passage(number, WHOLE, joined[number], short=True))
-        elif SEED_WORDS <= asks < NGRAM and tells and number not in reading:
+        apart = not item.flows or both >= NGRAM  # a sentence of 6 or 7 words is looked for as it is, above
+        if apart and SEED_WORDS <= asks < NGRAM and tells and number not in reading:
             passages.append(_Passage(number, field, item.question, item.answer, short=True))
         if not item.flows and tells >= (LONG_WORDS if asks >= NGRAM else NGRAM):
-            passages.append(_Passage(number, "answer", item.answer))
+            passages.append(_Passage(number, ANSWER, item.answer))
     return passages
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,25 @@ def write_parts(folder: Path, arrays: Mapping[str, npt.NDArray[Any]], words: Map
             shutil.rmtree(folder / "before", ignore_errors=True)
         finally:
             shutil.rmtree(made, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """One process of the machine at a time; the lock ends with its process. Nothing where there can be no lock."""
+    import fcntl
+
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+            stack.callback(os.close, descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+
+
+def is_kept(folder: Path) -> bool:
+    """Whether something was written there. `read_parts` says whether it is whole."""
+    return (folder / _DIGEST).is_file()
 
 
 def read_parts(folder: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, list[str]]] | None:

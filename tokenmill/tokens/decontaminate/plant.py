@@ -11,7 +11,7 @@ import textwrap
 import unicodedata
 from collections.abc import Sequence
 
-from tokenmill.tokens.decontaminate.benchmarks import Item
+from tokenmill.tokens.decontaminate.forms import Item
 
 KINDS = ("verbatim", "rewrapped", "embedded", "question", "paraphrased")
 """question: without the answer; the others have both, and the words of the prompt."""

@@ -43,6 +43,8 @@ class Report:
     names: Sequence[str]
     tasks: Sequence[str]
     task_of: npt.NDArray[np.int32]
+    findable: npt.NDArray[np.bool_]
+    """Per item, whether it can be found at all."""
     documents: int = 0
     contaminated: int = 0
     masked: int = 0
@@ -58,14 +60,16 @@ class Report:
     """Contaminated documents per host; only the commonest where there are very many."""
 
     def tasks_table(self) -> list[dict[str, Any]]:
-        """Per task: items, items that leak, their share, those whose question or answer does, and finds (items in
-        documents)."""
+        """Per task: items, those that can be found, items that leak, their share (None where none can be found), those
+        whose question or answer does, and finds (items in documents)."""
         table = []
         for number, task in enumerate(self.tasks):
             times = self.times[self.task_of == number]
             leaked = int((times > 0).sum())
             asked = int(self.asked[self.task_of == number].sum())
-            row = {"task": task, "items": len(times), "leaked": leaked, "share": leaked / max(len(times), 1)}
+            findable = int(self.findable[self.task_of == number].sum())
+            share = leaked / len(times) if findable or leaked else None
+            row = {"task": task, "items": len(times), "findable": findable, "leaked": leaked, "share": share}
             table.append({**row, "questions": asked, "finds": int(times.sum())})
         return table
 
@@ -114,19 +118,25 @@ class Report:
 
 
 def make_report(
-    documents: Documents, index: BenchmarkIndex, *, min_share: float = MIN_SHARE, min_13grams: int = MIN_13GRAMS
+    documents: Documents,
+    index: BenchmarkIndex,
+    *,
+    min_share: float = MIN_SHARE,
+    min_13grams: int = MIN_13GRAMS,
+    same: bool = False,
 ) -> Report:
     """Look for all items in all documents, those that a run has dropped as contaminated included.
 
-    Documents in which the run has found nothing are not searched again. min_share, min_13grams: as in
-    `DropContaminated`.
+    min_share, min_13grams: as in `DropContaminated`. same: whether the run has looked for these items, from these
+    thresholds on (`runs.has_searched`): then documents in which it has found nothing are not searched again.
     """
     size = len(index.names)
-    report = Report(index.names, index.tasks, index.task_of, times=np.zeros(size, np.int64), asked=np.zeros(size, bool))
-    search = _Search(report, index, min_share, min_13grams)
+    nothing = np.zeros(size, np.int64), np.zeros(size, bool)
+    report = Report(index.names, index.tasks, index.task_of, index.covered, times=nothing[0], asked=nothing[1])
+    search = _Search(report, index, min_share, min_13grams, same)
     for rows in documents.rows():
         report.documents += len(rows)
-        search.rows([row for row in rows if _worth_it(row)])
+        search.rows([row for row in rows if not same or _worth_it(row)])
     for rows in documents.rows(dropped=True):
         gone = [row for row in rows if str(row.get("reason") or "").startswith("contaminated")]
         report.documents += len(gone)
@@ -135,33 +145,29 @@ def make_report(
 
 
 def _worth_it(row: Mapping[str, Any]) -> bool:
-    """Whether a document may be contaminated, as far as its run has told."""
-    return "contamination" not in row or row["contamination"] is not None
+    """Whether a document may be contaminated, as far as its run has told; one that it left out may be."""
+    return row.get("contamination") is not None or row.get("contamination_share") is None
 
 
 class _Search:
     """What the fold needs besides what it has counted."""
 
-    def __init__(self, report: Report, index: BenchmarkIndex, min_share: float, min_13grams: int) -> None:
-        self._report, self._index = report, index
+    def __init__(self, report: Report, index: BenchmarkIndex, min_share: float, min_13grams: int, same: bool) -> None:
+        self._report, self._index, self._same = report, index, same
         self._least, self._runs = min_share, min_13grams
         self._number = {name: number for number, name in enumerate(index.names)}
 
     def rows(self, rows: Sequence[Mapping[str, Any]]) -> int:
         """Count what is in these documents; how many of them have anything."""
-        cut = [row for row in rows if row.get("contamination_masked")]
-        for row in cut:
-            number = self._number.get(str(row["contamination"]))
-            if number is not None:
-                leak = Leak("", _name(row), float(row.get("contamination_share") or 0.0), "")
-                self._add(row, {number: leak})
-                self._report.masked += 1
-        whole = [row for row in rows if row.get("text") and not row.get("contamination_masked")]
-        texts = pa.array([row["text"] for row in whole], pa.large_string())
+        known = [self._named(row) for row in rows]
+        # of a text out of which these items were cut, nothing more is left
+        texts = pa.array(
+            [None if self._same and row.get("contamination_masked") else row.get("text") for row in rows],
+            pa.large_string(),
+        )
         found = self._index.search(texts, min_share=self._least, min_runs=self._runs)
         for place in np.unique(found.text).tolist():
-            row = whole[place]
-            leaks: dict[int, Leak] = {}
+            row, leaks = rows[place], known[place]
             excerpt = self._excerpt(row["text"])
             for at in np.flatnonzero(found.text == place).tolist():
                 passage = int(found.passage[at])
@@ -170,8 +176,18 @@ class _Search:
                     self._report.asked[number] |= self._index.asks(passage)
                     if number not in leaks or leaks[number].share < leak.share:
                         leaks[number] = leak
-            self._add(row, leaks)
-        return len(cut) + len(np.unique(found.text))
+        for row, leaks in zip(rows, known, strict=True):
+            if leaks:
+                self._add(row, leaks)
+        return sum(map(bool, known))
+
+    def _named(self, row: Mapping[str, Any]) -> dict[int, Leak]:
+        """The item that a run has named when it cut it out of a document."""
+        number = self._number.get(str(row.get("contamination"))) if row.get("contamination_masked") else None
+        if number is None:
+            return {}
+        self._report.masked += 1
+        return {number: Leak("", _name(row), float(row.get("contamination_share") or 0.0), "")}
 
     def _add(self, row: Mapping[str, Any], leaks: Mapping[int, Leak]) -> None:
         report = self._report

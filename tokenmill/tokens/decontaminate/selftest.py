@@ -18,15 +18,18 @@ import pyarrow as pa
 
 from tokenmill.core.decide import first_holding
 from tokenmill.core.errors import ConfigError
-from tokenmill.tokens.decontaminate.benchmarks import Item, read_items
+from tokenmill.tokens.decontaminate.benchmarks import read_items
+from tokenmill.tokens.decontaminate.forms import Item
 from tokenmill.tokens.decontaminate.index import BenchmarkIndex
 from tokenmill.tokens.decontaminate.plant import KINDS, generated_texts, planted
-from tokenmill.tokens.decontaminate.stage import DropContaminated, FindContamination
+from tokenmill.tokens.decontaminate.stage import DropContaminated, FindContamination, decontamination
 
 TARGETS: Mapping[str, float] = {"verbatim": 0.99, "rewrapped": 0.99, "embedded": 0.95}
 """Recall that the self-test demands, of the items that can be found at all."""
 MAX_FALSE_POSITIVES = 0.001
 """Share of clean documents that may be flagged."""
+MIN_COVERAGE = 0.5
+"""Share of a task's items that must be findable: of what is not looked for, nothing is ever found."""
 _Z = 1.96
 _BATCH = 128
 _MAX_HOSTS = 2000
@@ -108,6 +111,17 @@ class Result:
             for kind, least in TARGETS.items()
             if (count := self.total(kind)).of and count.share < least
         ]
+        missed += [
+            f"recall {kind}: not one item that can be found was planted, so nothing is known"
+            for kind in self.every
+            if kind in TARGETS and not self.total(kind).of
+        ]
+        missed += [
+            f"task {task}: {found:,} of {items:,} items can be found, a share below {MIN_COVERAGE:g}: they are shorter"
+            " than what is looked for, or --fields leaves them out"
+            for task, (items, found) in sorted(self.coverage.items())
+            if found < MIN_COVERAGE * items
+        ]
         if self.clean.of and self.clean.share > MAX_FALSE_POSITIVES:
             missed.append(f"false positives: {self.clean.share:.4%} is above {MAX_FALSE_POSITIVES:.1%}")
         return missed
@@ -157,11 +171,10 @@ def run_self_test(
     `DropContaminated`. ConfigError where there is nothing to plant, or no clean text.
     """
     items = read_items(against, fields)
-    finder = FindContamination(against=tuple(against), fields=tuple(fields))
-    drop = DropContaminated()
-    share = drop.min_share if min_share is None else min_share
-    runs = drop.min_13grams if min_13grams is None else min_13grams
-    tester = _Tester(finder, DropContaminated(min_share=share, min_13grams=runs))
+    finder, drop = decontamination(against, "drop", fields, min_share=min_share, min_13grams=min_13grams)
+    assert isinstance(finder, FindContamination)
+    assert isinstance(drop, DropContaminated)
+    tester = _Tester(finder, drop)
     numbers = {task: [n for n, item in enumerate(items) if item.task == task] for task in finder.index.tasks}
     result = Result(
         tuple(numbers),
