@@ -126,7 +126,8 @@ def child_environment(threads: int = 1) -> dict[str, str]:
     if here.name not in ("site-packages", "dist-packages"):
         paths.insert(0, str(here))  # a checkout that is not installed
     libraries = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "RAYON_NUM_THREADS")
-    wanted = {**dict.fromkeys(libraries, str(threads)), "TOKENIZERS_PARALLELISM": str(threads > 1).lower(), **_ALLOCATOR}
+    wanted = dict.fromkeys(libraries, str(threads)) | _ALLOCATOR
+    wanted["TOKENIZERS_PARALLELISM"] = str(threads > 1).lower()
     # what the user has set stays; what a parent of ours has set for itself does not
     set_before = os.environ.get(_SET_BY_US, "").split(",")
     given = {name: value for name, value in os.environ.items() if name not in set_before}

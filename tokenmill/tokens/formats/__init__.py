@@ -1,0 +1,1 @@
+"""Layouts of token shards, one file each."""
