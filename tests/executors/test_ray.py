@@ -50,6 +50,7 @@ def jsonl(folder: Path, shards: int, documents: int) -> Path:
     return folder
 
 
+@pytest.mark.ci  # the other tests here are its sample in the fast suite
 def test_fineweb_with_minhash_has_the_bytes_of_a_local_run(tmp_path: Path, machines: Path) -> None:
     fineweb, source, span = load_recipe("fineweb").pipeline, ROOT / "examples/data", 300_000
     run_on(InlineExecutor(), fineweb, source, tmp_path / "local", span)

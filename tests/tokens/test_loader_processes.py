@@ -74,7 +74,7 @@ for batch in loader:
 """
 
 
-@pytest.mark.parametrize("packing", PACKINGS)
+@pytest.mark.parametrize("packing", [PACKINGS[0], *(pytest.param(name, marks=pytest.mark.ci) for name in PACKINGS[1:])])
 def test_killed_and_resumed(tokens: TokenSet, tmp_path: Path, packing: str) -> None:
     command = [sys.executable, "-c", TRAINING, str(tokens.folder), str(tmp_path), packing]
     for stop in (13, 37):
