@@ -258,7 +258,8 @@ def test_all_stages_are_found_and_nothing_heavy_is_loaded() -> None:
         "from tokenmill.cli.recipes import import_stages\n"
         "from tokenmill.core.stage import registered_stages\n"
         "import_stages()\n"
-        "print(sorted({'torch', 'transformers', 'ray', 'datatrove', 'fasttext', 'httpx'} & set(sys.modules)))\n"
+        "heavy = {'torch', 'transformers', 'ray', 'datatrove', 'fasttext', 'httpx', 'numba'}\n"
+        "print(sorted(heavy & set(sys.modules)))\n"
         "print(sorted(registered_stages()))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -15,8 +15,9 @@ from tokenmill.core.errors import ConfigError
 from tokenmill.core.pipeline import Pipeline, load_file
 from tokenmill.core.settings import parse_assignment
 
-_STAGE_PACKAGES = ("io", "text", "dedup", "extract", "filters", "interop")
+_STAGE_PACKAGES = ("io", "dedup", "extract", "filters", "interop")
 _STAGE_MODULES = (
+    "text.measure",
     *(f"classifiers.{name}" for name in ("bins", "decide", "ensemble", "encoder.stage", "fasttext.stage")),
     *(f"tokens.{name}" for name in ("stages", "write", "decontaminate.stage", "mix.source", "mix.write")),
 )
