@@ -62,6 +62,7 @@ def test_fineweb_with_minhash_has_the_bytes_of_a_local_run(tmp_path: Path, machi
     assert any(isinstance(event, ShardStart) and "process" in event.where for event in events)
 
 
+@pytest.mark.ci  # as test_ray_encoder
 def test_a_model_is_loaded_once_an_actor_and_filters_go_on_beside_it(tmp_path: Path, machines: Path) -> None:
     pipeline: Pipeline = load_file(str(MODEL)).model
     source = jsonl(tmp_path / "in", 8, 24)

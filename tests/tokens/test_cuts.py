@@ -21,7 +21,7 @@ UNSPACED = {
 
 @pytest.mark.parametrize("text", UNSPACED.values(), ids=UNSPACED)
 @pytest.mark.parametrize("kind", BYTE_LEVEL)
-@pytest.mark.parametrize("remember", [True, False])
+@pytest.mark.parametrize("remember", [True, pytest.param(False, marks=pytest.mark.ci)])
 def test_long_texts_without_spaces_are_cut(
     kind: str, text: str, remember: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
