@@ -54,7 +54,7 @@ def test_jsonl_keeps_good_lines_and_counts_bad_ones(tmp_path: Path) -> None:
 def test_parquet_round_trip_through_sink_and_source(tmp_path: Path) -> None:
     schema = pa.schema([("text", pa.string()), ("id", pa.string()), ("score", pa.float64())])
     path = tmp_path / "a.parquet"
-    writer = WriteParquet(row_group_rows=3).open(str(path), schema)
+    writer = WriteParquet(row_group_rows=3).open({"data": str(path)}, schema)
     for start in range(0, 10, 2):
         rows = [{"text": f"t{i}", "id": f"i{i}", "score": i / 2} for i in range(start, start + 2)]
         writer.write(pa.RecordBatch.from_pylist(rows, schema=schema))
@@ -102,7 +102,7 @@ def test_any_text_survives_json_parquet_and_duckdb(tmp_path: Path, texts: list[s
     assert len(skipped) == len(texts) - len(expected)
     if rows:
         target = tmp_path / f"{uuid.uuid4().hex}.parquet"  # DuckDB caches by path and time of change
-        writer = WriteParquet().open(str(target), pa.schema([("text", pa.string())]))
+        writer = WriteParquet().open({"data": str(target)}, pa.schema([("text", pa.string())]))
         writer.write(pa.RecordBatch.from_pylist([{"text": row["text"]} for row in rows]))
         writer.close()
         found = duckdb.sql(f"select text from read_parquet('{target}')").fetchall()

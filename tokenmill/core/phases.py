@@ -137,7 +137,7 @@ def cut(
         if barrier is not None:
             phases += _steps(barrier, labels[-1], fingerprints[stop - 1], len(phases), held)
     label, sink = pairs[-1]
-    if isinstance(sink, Sink):
+    if isinstance(sink, Stepped):
         phases += _steps(sink, label, fingerprints[-1], len(phases), columns[-1])
     return tuple(phases)
 

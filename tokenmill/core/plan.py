@@ -17,7 +17,7 @@ from tokenmill.core.phases import Phase, cut, data_phases
 from tokenmill.core.pipeline import Pipeline, code_digest
 from tokenmill.core.schema import DOC_ID, FINEWEB, INTERNAL, PROVENANCE, published_schema
 from tokenmill.core.signals import is_signal, known_signals
-from tokenmill.core.stage import Barrier, Filter, InputShard, Sink, Source, Stage, registered_stages
+from tokenmill.core.stage import Barrier, Filter, InputShard, Sink, Source, Stage, SteppedSink, registered_stages
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def make_plan(pipeline: Pipeline, inputs: Sequence[InputShard], annotation: Anno
     sink = pipeline.stages[-1]
     assert isinstance(sink, Sink)
     schema = pa.schema([field for field in published_schema(public) if field.name not in sink.columns_left()])
-    if annotation is not None and sink.steps:
+    if annotation is not None and isinstance(sink, SteppedSink):
         raise ConfigError(
             f"{pipeline.labels[-1]} works in filter mode only",
             why="annotate mode drops nothing, so shards would hold what filters would drop",

@@ -267,13 +267,13 @@ class Stepped(Stage):
         """Documents that the steps work on: with few, they need no workers."""
         return sum(shard.rows for shard in work.shards)
 
+    @abstractmethod
     def tasks(self, step: str, work: Work) -> Sequence[str]:
         """Names of the tasks of a step, which are file names. They depend on the data alone, not on the workers."""
-        raise NotImplementedError(f"{type(self).__name__} has steps, and no tasks()")
 
+    @abstractmethod
     def run_task(self, step: str, number: int, work: Work, out: TaskOutput) -> Mapping[str, Any]:
         """Do the task of that number; the facts (JSON values) that later steps and reports want of it. Idempotent."""
-        raise NotImplementedError(f"{type(self).__name__} has steps, and no run_task()")
 
     def describe(self) -> Sequence[str]:
         """Lines for `tokenmill plan`: what the settings mean."""
@@ -284,11 +284,10 @@ class Barrier(Stepped):
     """Work over all shards at once (deduplication), ending in a table with a row per document.
 
     A barrier ends a phase. `prepare` adds columns to each batch at the end of that phase. Then come its steps. The
-    tasks of the last step write a Parquet file
-    of kind "table" each and return its facts `shards` and `rows`: which shards it holds, in order, and how many
-    rows of each; these rows are the documents of the shard in order, with a column `doc_id`. In the next phase
-    every batch is joined with its rows of the table, and `apply` says what becomes of it. `setup` is called where
-    batches are prepared, `setup_apply` where they are applied; neither for the steps.
+    tasks of the last step write a Parquet file of kind "table" each and return its facts `shards` and `rows`: which
+    shards it holds, in order, and how many rows of each; these rows are the documents of the shard in order, with a
+    column `doc_id`. In the next phase every batch is joined with its rows of the table, and `apply` says what becomes
+    of it. `setup` is called where batches are prepared, `setup_apply` where they are applied; neither for the steps.
     """
 
     keeps_text: ClassVar[bool] = True
@@ -316,14 +315,6 @@ class Barrier(Stepped):
     def prepare(self, batch: pa.RecordBatch) -> Mapping[str, pa.Array]:
         """What the steps must know of each document. The engine sets it to null where a document takes no part."""
 
-    @abstractmethod
-    def tasks(self, step: str, work: Work) -> Sequence[str]:
-        """Names of the tasks of a step, which are file names. They depend on the data alone, not on the workers."""
-
-    @abstractmethod
-    def run_task(self, step: str, number: int, work: Work, out: TaskOutput) -> Mapping[str, Any]:
-        """Do the task of that number; the facts (JSON values) that later steps and reports want of it. Idempotent."""
-
     def setup_apply(self) -> None:
         """What `apply` needs of `setup`."""
         self.setup()
@@ -341,42 +332,43 @@ class ShardWriter(Protocol):
     def close(self) -> None: ...
 
 
-class Sink(Stepped):
-    """Writes batches into one file per shard, `data`.
-
-    It may write further files per shard, and have steps over the files of all shards when these are committed: so
-    documents of many shards come together in a new order.
-    """
+class Sink(Stage):
+    """Writes batches into one file per shard, `data`."""
 
     extension: ClassVar[str] = ""
     takes: ClassVar[tuple[str, ...]] = ()
     """Internal columns that it gets besides the published ones."""
     leaves: ClassVar[tuple[str, ...]] = ()
     """Published columns that its files do not have, unless `columns_left` says something else."""
-    beside: ClassVar[Mapping[str, str]] = {}
-    """Kind -> ending of the further files of each shard. They stay with the run's phases, for the steps, and are
-    deleted when the last step is complete."""
-
-    @property
-    def beside_ratio(self) -> float:
-        """Bytes of the files `beside`, and again of what the steps publish, per byte of compressed documents."""
-        return 0.0
 
     def columns_left(self) -> Collection[str]:
         """`leaves`, unless the settings decide."""
         return type(self).leaves
 
     @abstractmethod
-    def open(self, path: str, schema: pa.Schema) -> ShardWriter:
-        """A writer for a local file; the runner verifies and publishes what it wrote."""
-
-    def open_all(self, paths: Mapping[str, str], schema: pa.Schema) -> ShardWriter:
-        """A writer for the local files "data" and `beside`, by kind. A method `facts` of it is for the steps."""
-        return self.open(paths["data"], schema)
+    def open(self, paths: Mapping[str, str], schema: pa.Schema) -> ShardWriter:
+        """A writer for local files by kind, "data" at least; the runner verifies and publishes what it wrote."""
 
     @abstractmethod
     def verify(self, path: str, rows: int) -> None:
         """Re-open what was written; raise ShardError unless it is readable and has that many rows."""
+
+
+class SteppedSink(Sink, Stepped):
+    """A sink with steps over the files of all shards, once these are committed.
+
+    So documents of many shards come together in a new order. For the steps it may write further files per shard, and
+    its writers may have a method `facts`, which gives JSON values that `ShardData.facts` holds.
+    """
+
+    beside: ClassVar[Mapping[str, str]] = {}
+    """Kind -> ending of the further files of each shard. They stay with the run's phases, and are deleted when the
+    last step is complete. Steps may leave files of these kinds as well."""
+
+    @property
+    def beside_ratio(self) -> float:
+        """Bytes of the files `beside`, and again of what the steps publish, per byte of compressed documents."""
+        return 0.0
 
 
 def stage_class(name: str) -> type[Stage]:

@@ -206,10 +206,6 @@ class Chain:
 
         try:
             first = first_holding(rules, column, len(frame.docs))
-        except TokenmillError as error:
-            if not isinstance(error, DocumentError):
-                raise
-            return False
         except Exception as error:
             self._mind(error)
             return False
@@ -232,10 +228,6 @@ class Chain:
         beat(index, -1)
         try:
             changed = stage.rewrite_batch(frame.to_batch(stage.reads))
-        except TokenmillError as error:
-            if not isinstance(error, DocumentError):
-                raise
-            return False
         except Exception as error:
             self._mind(error)
             return False
@@ -266,15 +258,10 @@ class Chain:
                 outcome = act(doc)
                 if isinstance(outcome, Mapping) and isinstance(stage, Rewrite):
                     check_values(count.stage, outcome, types)
-            except TokenmillError as error:
-                if not isinstance(error, DocumentError):
-                    raise
-                self._quarantine(doc, count, ledger, "error", str(error))
-                continue
             except Exception as error:
                 # any library may fail on any page: the document pays, the shard goes on
                 self._mind(error)
-                self._quarantine(doc, count, ledger, type(error).__name__, str(error))
+                self._quarantine(doc, count, ledger, _cause(error), str(error))
                 continue
             if outcome is None and isinstance(stage, Filter):
                 kept.append(position)
@@ -315,9 +302,6 @@ class Chain:
         if not isolate:
             try:
                 added = annotated(stage, batch)
-            except TokenmillError as error:
-                if not isinstance(error, DocumentError):
-                    raise
             except Exception as error:  # one document made the batch fail: find it below, one at a time
                 self._mind(error)
                 added = None
@@ -342,14 +326,9 @@ class Chain:
             beat(index, row)
             try:
                 one = annotated(stage, batch.slice(position, 1))
-            except TokenmillError as error:
-                if not isinstance(error, DocumentError):
-                    raise
-                self._quarantine(frame.docs[position], count, ledger, "error", str(error))
-                continue
             except Exception as error:
                 self._mind(error)
-                self._quarantine(frame.docs[position], count, ledger, type(error).__name__, str(error))
+                self._quarantine(frame.docs[position], count, ledger, _cause(error), str(error))
                 continue
             kept.append(position)
             for name, values in one.items():
@@ -358,6 +337,9 @@ class Chain:
         return kept, {n: pa.concat_arrays(parts) if parts else pa.array([], types[n]) for n, parts in added.items()}
 
     def _mind(self, error: Exception) -> None:
+        """Raise what is more than one document's matter."""
+        if isinstance(error, TokenmillError) and not isinstance(error, DocumentError):
+            raise error
         if self.memory_is_fatal and isinstance(error, MemoryError):
             raise error
 
@@ -410,3 +392,8 @@ class Chain:
 
 def _no_beat(stage: int, row: int) -> None:
     pass
+
+
+def _cause(error: Exception) -> str:
+    """Under what a failure is counted: stages that say it themselves mean `error`."""
+    return "error" if isinstance(error, DocumentError) else type(error).__name__

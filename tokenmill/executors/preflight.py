@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tokenmill.core.errors import ConfigError
 from tokenmill.core.phases import Phase, data_phases
-from tokenmill.core.stage import InputShard
+from tokenmill.core.stage import InputShard, SteppedSink
 from tokenmill.executors.runspec import RUN_JSON, RunSpec
 from tokenmill.io.runfolder import RunFolder
 
@@ -55,11 +55,11 @@ def _ratio(spec: RunSpec, phase: Phase) -> float:
     sink = plan.sink
     if phase.step:
         stage = phase.stages[0]
-        if stage is sink:  # its steps publish what it has put aside, once
-            return sink.beside_ratio / len(sink.steps)
+        if isinstance(stage, SteppedSink):  # its steps publish what it has put aside, once
+            return stage.beside_ratio / len(stage.steps)
         steps = getattr(stage, "steps", ()) or ("",)
         return STEP_RATIO / len(steps)
-    if sink.steps and phase is plan.last:
+    if isinstance(sink, SteppedSink) and phase is plan.last:
         return DOCUMENTS_RATIO + sink.beside_ratio
     archives = "payload" in plan.source.columns_added()
     if not archives:

@@ -13,7 +13,7 @@ from typing import Any
 from tokenmill.core.accounting import StageCount
 from tokenmill.core.errors import ConfigError, FatalError, TokenmillError
 from tokenmill.core.phases import Phase
-from tokenmill.core.stage import Stepped
+from tokenmill.core.stage import Stepped, SteppedSink
 from tokenmill.executors.base import Executor, Job, Jobs, Notice, PhaseEnd, PhaseEvent, PhaseStart, ShardResult
 from tokenmill.executors.host import Limits
 from tokenmill.executors.local import InlineExecutor
@@ -89,7 +89,8 @@ def _execute(
             break
     else:
         for phase in spec.plan.phases:
-            for kind in spec.plan.sink.beside if phase.stages[-1] is spec.plan.sink else ():
+            sink = phase.stages[-1]
+            for kind in sink.beside if isinstance(sink, SteppedSink) else ():
                 folder.remove(f"phases/{phase.directory}/{kind}")  # as large as the result, and no longer needed
     return outcome
 
@@ -97,7 +98,7 @@ def _execute(
 def _tidied(folder: RunFolder, spec: RunSpec) -> Collection[str]:
     """The kinds of files that were deleted when the run was complete; none while something must be made of them."""
     sink = spec.plan.sink
-    if not sink.beside:
+    if not isinstance(sink, SteppedSink):
         return ()
     for phase in spec.plan.phases:
         sealed = folder.read_json(f"phases/{phase.directory}/{SUCCESS_JSON}")

@@ -19,7 +19,7 @@ from tokenmill.core.accounting import DROPPED, QUARANTINED, StageCount, check_co
 from tokenmill.core.errors import ShardError
 from tokenmill.core.phases import Phase
 from tokenmill.core.schema import conform, text_bytes
-from tokenmill.core.stage import InputShard, ShardWriter, Sink
+from tokenmill.core.stage import InputShard, ShardWriter, Sink, SteppedSink
 from tokenmill.executors.carried import Carried
 from tokenmill.executors.gather import gathered
 from tokenmill.executors.host import ALIVE_SECONDS, ChildHost, Host, InlineHost, Limits
@@ -195,6 +195,7 @@ class _Attempt:
         self._progress = progress
         self._last = self._phase is self._plan.last
         self._sink: Sink = self._plan.sink if self._last else WriteParquet(compression_level=1)
+        self._beside = self._sink.beside if isinstance(self._sink, SteppedSink) else {}
         self._writers: dict[str, ShardWriter] = {}
         self._rows: Counter[str] = Counter()
         self._skipped: list[dict[str, Any]] = []
@@ -229,7 +230,7 @@ class _Attempt:
             **({"covered": list(self._covered)} if self._covered is not None else {}),
             **({"origin": self._runner.carried.origin} if self._phase.source is None else {}),
             "stages": [count.to_json() for count in counts],
-            "files": [*(self._verified(kind) for kind in self._writers), *self._beside()],
+            "files": [*(self._verified(kind) for kind in self._writers), *self._further()],
             **({"facts": facts()} if facts is not None else {}),
             **overlap,
         }
@@ -333,14 +334,14 @@ class _Attempt:
 
     def _open_data(self, schema: pa.Schema) -> ShardWriter:
         if "data" not in self._writers:
-            paths = {kind: self._attempt.path(kind) for kind in ("data", *self._sink.beside)}
-            self._writers["data"] = self._sink.open_all(paths, schema)
+            paths = {kind: self._attempt.path(kind) for kind in ("data", *self._beside)}
+            self._writers["data"] = self._sink.open(paths, schema)
         return self._writers["data"]
 
     def _writer(self, kind: str, schema: pa.Schema) -> ShardWriter:
         if kind not in self._writers:
             sink = WriteParquet(content_defined_chunking=False, row_group_rows=2000)
-            self._writers[kind] = sink.open(self._attempt.path(kind), schema)
+            self._writers[kind] = sink.open({"data": self._attempt.path(kind)}, schema)
         return self._writers[kind]
 
     def _write(self, kind: str, schema: pa.Schema, batch: pa.RecordBatch) -> None:
@@ -348,10 +349,10 @@ class _Attempt:
             self._writer(kind, schema).write(batch)
             self._rows[kind] += batch.num_rows
 
-    def _beside(self) -> list[dict[str, Any]]:
+    def _further(self) -> list[dict[str, Any]]:
         """The manifest entries of what the sink has written beside the data."""
         found = []
-        for kind, ending in self._sink.beside.items():
+        for kind, ending in self._beside.items():
             path = self._attempt.path(kind)
             flush_to_disk(path)
             with open(path, "rb") as stream:

@@ -199,9 +199,9 @@ class WriteParquet(Sink):
     content_defined_chunking: bool = True
     """Cut pages by content, so that stores which deduplicate chunks upload only what changed."""
 
-    def open(self, path: str, schema: pa.Schema) -> ParquetShardWriter:
+    def open(self, paths: Mapping[str, str], schema: pa.Schema) -> ParquetShardWriter:
         return ParquetShardWriter(
-            path,
+            paths["data"],
             schema,
             level=self.compression_level,
             rows=self.row_group_rows,

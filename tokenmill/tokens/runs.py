@@ -7,7 +7,7 @@ and largest key of each batch: so a range of keys is read in one piece per run. 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, BinaryIO
@@ -55,6 +55,12 @@ class RunFiles:
         return self.tokens + self.documents * eos
 
     @cached_property
+    def schema(self) -> pa.Schema:
+        """Columns of the index besides `_key` and `_run_start`."""
+        with open_binary(self.index) as stream:
+            return pa.schema(list(pa.ipc.open_file(stream).schema)[2:])
+
+    @cached_property
     def bounds(self) -> npt.NDArray[np.int64]:
         """(batches, 2): smallest and largest key of each batch of the index."""
         with open_binary(self.ranges) as stream:
@@ -66,7 +72,7 @@ class RunsWriter:
 
     def __init__(
         self,
-        paths: dict[str, str],
+        paths: Mapping[str, str],
         columns: pa.Schema,
         *,
         seed: int | None,

@@ -7,8 +7,6 @@ with `token_count` and without their text. Then the step `shards` gathers every 
 
 from __future__ import annotations
 
-import importlib.metadata
-import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -16,43 +14,36 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from tokenmill.core.barrier import TaskOutput, Work
-from tokenmill.core.errors import ConfigError, ShardError
-from tokenmill.core.stage import ShardWriter, Sink, Stage
-from tokenmill.io.parquet import ParquetShardWriter, verify_parquet
+from tokenmill.core.errors import ConfigError
+from tokenmill.core.stage import ShardWriter, Stage
+from tokenmill.io.parquet import ParquetShardWriter
 from tokenmill.tokens.formats.base import ShardAbout
 from tokenmill.tokens.formats.registry import token_format
 from tokenmill.tokens.gather import Piece, Ranges, pieces, shuffled_ranges, source_ranges, totals
 from tokenmill.tokens.runs import KEY, RUN_FILES, RUN_START, RunFiles, RunsWriter
+from tokenmill.tokens.sink import ROW_GROUP, SMALL_TOKENS, TokenSink, shard_entries, write_shard_files
 from tokenmill.tokens.stages import EncodeText
-from tokenmill.tokens.tokenizer import LoadedTokenizer, load_tokenizer
-from tokenmill.tokens.tokenset import DOCUMENT_COLUMNS, DOCUMENTS_SUFFIX, SetManifest, ShardEntry, TokenizerInfo
+from tokenmill.tokens.tokenizer import LoadedTokenizer, library_version, load_tokenizer
+from tokenmill.tokens.tokenset import DOCUMENT_COLUMNS, SetManifest, TokenizerInfo
 
 ORDERS = ("shuffled", "source")
 FAN_IN = 256
 """Shards of documents that are gathered from at once. With more, the runs of so many are merged first."""
 RESERVED = frozenset({"token_start", KEY, RUN_START})
 """Names of columns that documents may not bring along."""
-_ROW_GROUP = 10_000
-"""Documents of a row group of a table of documents: a lookup reads one."""
 _SCALAR = (pa.types.is_string, pa.types.is_boolean, pa.types.is_integer, pa.types.is_floating)
 
 
-class WriteTokens(Sink):
+class WriteTokens(TokenSink):
     """Token shards of all documents, in one of the layouts that trainers read."""
 
-    extension: ClassVar[str] = ".parquet"
     reads = ("doc_id", "text", "token_count", "tokens")
     takes: ClassVar[tuple[str, ...]] = ("doc_id", "tokens")
     leaves: ClassVar[tuple[str, ...]] = ("text",)
     beside: ClassVar[Mapping[str, str]] = RUN_FILES
     steps: ClassVar[tuple[str, ...]] = ("merge", "shards", "manifest")
-    place: ClassVar[str] = "tokens"
-    published: ClassVar[Mapping[str, str]] = {
-        kind: "" for kind in ("tokens", "index", "metadata", "documents", "manifest", "tokenizer")
-    }
 
     tokenizer: str = ""
     """A `tokenizer.json`, a folder with one (or with vocab.json and merges.txt), or a name on the hub."""
@@ -114,39 +105,29 @@ class WriteTokens(Sink):
             np.dtype(loaded.dtype), loaded.eos_id if self.add_eos else None, loaded.vocab_size, Path(loaded.name).name
         )
 
-    def open(self, path: str, schema: pa.Schema) -> ShardWriter:
-        raise NotImplementedError("WriteTokens writes several files: open_all")
-
-    def open_all(self, paths: Mapping[str, str], schema: pa.Schema) -> ShardWriter:
+    def open(self, paths: Mapping[str, str], schema: pa.Schema) -> ShardWriter:
         return _Writer(paths, schema, self)
 
-    def verify(self, path: str, rows: int) -> None:
-        verify_parquet(path, rows)
-
     def size(self, work: Work) -> int:
-        return sum(int(shard.facts["tokens"]) for shard in work.shards) // 500  # as many bytes as small documents
+        return sum(int(shard.facts["tokens"]) for shard in work.shards) // SMALL_TOKENS
 
     def tasks(self, step: str, work: Work) -> Sequence[str]:
-        if step == "manifest":
-            return ["manifest", "tokenizer"]
         if step == "merge":
             groups = -(-len(work.shards) // FAN_IN)
             return [f"{number:05d}" for number in range(groups)] if groups > 1 else []
-        total, _ = totals(_runs(work), self.add_eos)
-        return [f"{number:05d}" for number in range(max(1, -(-total // self.shard_tokens)))]
+        return super().tasks(step, work)
 
     def run_task(self, step: str, number: int, work: Work, out: TaskOutput) -> Mapping[str, Any]:
         if step == "merge":
             return self._merge(_runs(work)[number * FAN_IN : (number + 1) * FAN_IN], out)
-        if step == "shards":
-            return self._shard(number, work, out)
-        if number == 0:
-            with open(out.path("manifest", ".json"), "w", encoding="utf-8") as stream:
-                json.dump(self._manifest(work).to_json(), stream, indent=1, sort_keys=True, ensure_ascii=False)
-        else:
-            with open(out.path("tokenizer", ".json"), "wb") as binary:
-                binary.write(self._loaded.canonical)
-        return {}
+        return super().run_task(step, number, work, out)
+
+    def shard_names(self, work: Work) -> Sequence[str]:
+        tokens, _ = totals(_runs(work), self.add_eos)
+        return [f"{number:05d}" for number in range(max(1, -(-tokens // self.shard_tokens)))]
+
+    def tokenizer_json(self) -> bytes:
+        return self._loaded.canonical
 
     def describe(self) -> Sequence[str]:
         eos = self._loaded.eos_token if self.add_eos else "nothing"
@@ -158,39 +139,27 @@ class WriteTokens(Sink):
 
     def _merge(self, files: Sequence[RunFiles], out: TaskOutput) -> Mapping[str, Any]:
         """The runs of some shards as those of one: with 100,000 shards a piece would be read from as many files."""
-        writer: RunsWriter | None = None
-        paths = {kind: out.path(kind, ending) for kind, ending in RUN_FILES.items()}
-        about = self._about
+        writer = self._runs_writer({kind: out.path(kind, end) for kind, end in RUN_FILES.items()}, files[0].schema)
         for piece in self._pieces(files, 0, 1, out, eos_id=None):
-            if writer is None:
-                seed = self.seed if self.order == "shuffled" else None
-                eos, width = about.eos_id is not None, about.dtype.itemsize
-                writer = RunsWriter(paths, piece.rows.schema, seed=seed, eos=eos, width=width)
             writer.write_sorted(piece.keys, piece.rows, piece.ids)
             out.alive()
-        if writer is None:
-            writer = RunsWriter(paths, _index_schema(pa.schema([])), seed=None, eos=False, width=1)
         writer.close()
         return writer.facts()
 
-    def _shard(self, number: int, work: Work, out: TaskOutput) -> Mapping[str, Any]:
-        layout = token_format(self.format)
-        table = _DocumentsWriter(out.path("documents", DOCUMENTS_SUFFIX))
-        writer = layout.open({kind: out.path(kind, ending) for kind, ending in layout.files.items()}, self._about)
+    def _runs_writer(self, paths: Mapping[str, str], columns: pa.Schema) -> RunsWriter:
+        about = self._about
+        seed = self.seed if self.order == "shuffled" else None
+        return RunsWriter(paths, columns, seed=seed, eos=about.eos_id is not None, width=about.dtype.itemsize)
+
+    def write_shard(self, number: int, work: Work, out: TaskOutput) -> Mapping[str, Any]:
         files = _merged(work)
-        parts = len(self.tasks("shards", work))
-        for piece in self._pieces(files, number, parts, out, eos_id=self._about.eos_id):
-            writer.add(piece.ids, piece.lengths)
-            table.add(piece)
-            out.alive()
-        table.close()
-        writer.close(table.read(layout.document_columns))
-        return {"documents": table.documents, "tokens": table.tokens, "rows_of": {"documents": table.documents}}
+        schema = pa.schema([("token_start", pa.int64()), *files[0].schema])
+        pieces = self._pieces(files, number, len(self.shard_names(work)), out, eos_id=self._about.eos_id)
+        return write_shard_files(out, token_format(self.format), self._about, schema, pieces)
 
     def _pieces(
         self, files: Sequence[RunFiles], number: int, parts: int, out: TaskOutput, *, eos_id: int | None
     ) -> Iterator[Piece]:
-
         def ranges_of(part: int, parts: int) -> Ranges:
             if self.order == "shuffled":
                 return shuffled_ranges(files, part, parts)
@@ -207,37 +176,21 @@ class WriteTokens(Sink):
             alive=out.alive,
         )
 
-    def _manifest(self, work: Work) -> SetManifest:
-        layout = token_format(self.format)
-        shards = []
-        for task in work.outputs("shards"):
-            files = {
-                kind: {**file, "path": str(file["path"]).removeprefix(f"{self.place}/")}
-                for kind, file in task.files.items()
-            }
-            for file in files.values():
-                del file["rows"]
-            shards.append(ShardEntry(task.name, int(task.facts["documents"]), int(task.facts["tokens"]), files))
+    def set_manifest(self, work: Work) -> SetManifest:
+        tokens, documents = totals(_runs(work), self.add_eos)
         loaded = self._loaded
-        documents, tokens = sum(s.documents for s in shards), sum(s.tokens for s in shards)
-        if (tokens, documents) != totals(_runs(work), self.add_eos):
-            raise ShardError(
-                "documents or tokens were lost on the way into the shards",
-                why=f"{documents:,} documents and {tokens:,} tokens are in them",
-                fix="please report this",
-            )
         eos = (loaded.eos_id, loaded.eos_token) if self.add_eos else (None, None)
         return SetManifest(
             layout=self.format,
             dtype=self._about.dtype.name,
-            offset=layout.offset(self._about),
+            offset=token_format(self.format).offset(self._about),
             tokenizer=TokenizerInfo(loaded.name, loaded.sha256, loaded.vocab_size, *eos),
             documents=documents,
             tokens=tokens,
-            shards=shards,
-            order={"shuffled": self.order == "shuffled", **({"seed": self.seed} if self.order == "shuffled" else {})},
+            shards=shard_entries(work.outputs("shards"), tokens, documents),
+            order={"shuffled": True, "seed": self.seed} if self.order == "shuffled" else {"shuffled": False},
             made_from=[{"input": work.input}],
-            more={"tokenizers": importlib.metadata.version("tokenizers")},
+            more={"tokenizers": library_version()},
         )
 
 
@@ -264,16 +217,9 @@ class _Writer:
     def __init__(self, paths: Mapping[str, str], schema: pa.Schema, sink: WriteTokens) -> None:
         self._schema = pa.schema([field for field in schema if field.name not in sink.takes])
         self._data = ParquetShardWriter(
-            paths["data"], self._schema, level=3, rows=_ROW_GROUP, size=32 << 20, chunking=True
+            paths["data"], self._schema, level=3, rows=ROW_GROUP, size=32 << 20, chunking=True
         )
-        about = sink._about
-        self._runs = RunsWriter(
-            {kind: paths[kind] for kind in RUN_FILES},
-            _index_schema(schema),
-            seed=sink.seed if sink.order == "shuffled" else None,
-            eos=about.eos_id is not None,
-            width=about.dtype.itemsize,
-        )
+        self._runs = sink._runs_writer(paths, _index_schema(schema))
 
     def write(self, batch: pa.RecordBatch) -> None:
         self._data.write(batch.select(self._schema.names))
@@ -286,37 +232,3 @@ class _Writer:
     def facts(self) -> dict[str, int]:
         """For the steps: what the shard holds."""
         return self._runs.facts()
-
-
-class _DocumentsWriter:
-    """The table of documents of a token shard."""
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._writer: pq.ParquetWriter | None = None
-        self.documents = 0
-        self.tokens = 0
-
-    def add(self, piece: Piece) -> None:
-        starts = self.tokens + np.cumsum(piece.lengths) - piece.lengths
-        table = piece.rows.add_column(0, "token_start", pa.array(starts, pa.int64()))
-        self._write(table)
-        self.documents += table.num_rows
-        self.tokens += int(piece.lengths.sum())
-
-    def _write(self, table: pa.Table) -> None:
-        if self._writer is None:
-            self._writer = pq.ParquetWriter(self._path, table.schema, compression="zstd", write_page_index=True)
-        self._writer.write_table(table, row_group_size=_ROW_GROUP)
-
-    def close(self) -> None:
-        if self._writer is None:
-            self._write(pa.schema(list(DOCUMENT_COLUMNS.items())).empty_table())
-        assert self._writer is not None
-        self._writer.close()
-
-    def read(self, columns: Sequence[str]) -> pa.Table:
-        """Columns of what was written, for layouts that want them."""
-        if not columns:
-            return pa.table({"token_count": pa.nulls(self.documents, pa.int64())})
-        return pq.read_table(self._path, columns=list(columns))

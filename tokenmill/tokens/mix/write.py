@@ -6,23 +6,20 @@ stream, `shards` copies documents window by window, reading no more than it writ
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from tokenmill.core.barrier import TaskOutput, Work
-from tokenmill.core.errors import ShardError
 from tokenmill.core.pipeline import Pipeline
 from tokenmill.core.schema import DOC_ID, FINEWEB, PROVENANCE
-from tokenmill.core.stage import ShardWriter, Sink
-from tokenmill.io.parquet import ParquetShardWriter, verify_parquet
+from tokenmill.core.stage import ShardWriter
+from tokenmill.io.parquet import ParquetShardWriter
 from tokenmill.tokens.formats.base import ShardAbout
 from tokenmill.tokens.formats.registry import token_format
 from tokenmill.tokens.mix.select import Atom
@@ -31,16 +28,13 @@ from tokenmill.tokens.mix.spec import Mixture, parse_mixture
 from tokenmill.tokens.mix.stream import CACHE_BYTES, SetReader, Stream
 from tokenmill.tokens.mix.window import (
     StageSchedule,
-    Window,
     WindowMaker,
     documents_schema,
     parts_of,
     schedule,
 )
-from tokenmill.tokens.tokenset import DOCUMENTS_SUFFIX, TOKENIZER_JSON, SetManifest, ShardEntry, TokenizerInfo
-
-_ROW_GROUP = 10_000
-"""Documents of a row group of a table of documents: a lookup reads one."""
+from tokenmill.tokens.sink import ROW_GROUP, SMALL_TOKENS, TokenSink, shard_entries, write_shard_files
+from tokenmill.tokens.tokenset import TOKENIZER_JSON, SetManifest, TokenizerInfo
 
 
 def mixture_pipeline(mixture: Mixture) -> Pipeline:
@@ -49,18 +43,13 @@ def mixture_pipeline(mixture: Mixture) -> Pipeline:
     return Pipeline(mixture.name, [ReadTokenDocuments(mixture=settings), WriteMixture(mixture=settings)])
 
 
-class WriteMixture(Sink):
+class WriteMixture(TokenSink):
     """Token shards of a mixture, in one of the layouts that trainers read."""
 
-    extension: ClassVar[str] = ".parquet"
     reads = (DOC_ID, *COUNTS)
     leaves: ClassVar[tuple[str, ...]] = (*FINEWEB, *PROVENANCE)
     version: ClassVar[int] = 2
     steps: ClassVar[tuple[str, ...]] = ("schedule", "shards", "manifest")
-    place: ClassVar[str] = "tokens"
-    published: ClassVar[Mapping[str, str]] = {
-        kind: "" for kind in ("tokens", "index", "metadata", "documents", "manifest", "tokenizer")
-    }
 
     mixture: dict[str, Any] = field(default_factory=dict)
     """The mixture, as plain values."""
@@ -97,36 +86,24 @@ class WriteMixture(Sink):
         """What tasks of one process share: the streams, and readers with what they have read."""
         return {}
 
-    def open(self, path: str, schema: pa.Schema) -> ShardWriter:
-        return _CountsWriter(path, schema)
-
-    def verify(self, path: str, rows: int) -> None:
-        verify_parquet(path, rows)
+    def open(self, paths: Mapping[str, str], schema: pa.Schema) -> ShardWriter:
+        return _CountsWriter(paths["data"], schema)
 
     def size(self, work: Work) -> int:
         taken = sum(stage.tokens or 0 for stage in self._mixture.stages)
-        return max(taken, sum(_tokens(shard.facts) for shard in work.shards)) // 500  # as many as small documents
+        return max(taken, sum(_tokens(shard.facts) for shard in work.shards)) // SMALL_TOKENS
 
     def tasks(self, step: str, work: Work) -> Sequence[str]:
-        if step == "schedule":
-            return ["schedule"]
-        if step == "manifest":
-            return ["manifest", "tokenizer"]
-        return [f"{stage.name}-{part:05d}" for stage, part, _, _ in self._parts(work)]
+        return ["schedule"] if step == "schedule" else super().tasks(step, work)
 
     def run_task(self, step: str, number: int, work: Work, out: TaskOutput) -> Mapping[str, Any]:
-        if step == "schedule":
-            return self._schedule(work)
-        if step == "shards":
-            return self._shard(number, work, out)
-        if number == 0:
-            with open(out.path("manifest", ".json"), "w", encoding="utf-8") as stream:
-                json.dump(self._manifest(work).to_json(), stream, indent=1, sort_keys=True, ensure_ascii=False)
-        else:
-            Path(out.path("tokenizer", ".json")).write_bytes(
-                (self._sets[0].tokens.folder / TOKENIZER_JSON).read_bytes()
-            )
-        return {}
+        return self._schedule(work) if step == "schedule" else super().run_task(step, number, work, out)
+
+    def shard_names(self, work: Work) -> Sequence[str]:
+        return [f"{stage.name}-{part:05d}" for stage, part, _, _ in self._parts(work)]
+
+    def tokenizer_json(self) -> bytes:
+        return (self._sets[0].tokens.folder / TOKENIZER_JSON).read_bytes()
 
     def describe(self) -> Sequence[str]:
         stages = (f"{stage.name}: {stage.tokens or 0:,} tokens" for stage in self._mixture.stages)
@@ -180,48 +157,27 @@ class WriteMixture(Sink):
             found += [(stage, part, shards, windows) for part in range(shards)]
         return found
 
-    def _shard(self, number: int, work: Work, out: TaskOutput) -> Mapping[str, Any]:
+    def write_shard(self, number: int, work: Work, out: TaskOutput) -> Mapping[str, Any]:
         stage, part, shards, windows = self._parts(work)[number]
-        layout, schema = token_format(self._mixture.format), documents_schema(self._sets)
+        schema = documents_schema(self._sets)
         maker = WindowMaker(self._mixture, self._sets, self._streams(work), self._readers(work), schema)
-        table = _DocumentsWriter(out.path("documents", DOCUMENTS_SUFFIX), schema)
-        writer = layout.open({kind: out.path(kind, ending) for kind, ending in layout.files.items()}, self._about)
-        for fine in range(part * windows, (part + 1) * windows):
-            window = maker.window(stage, fine, shards * windows)
-            writer.add(window.ids, window.lengths)
-            table.add(window)
-            out.alive()
-        table.close()
-        writer.close(table.read(layout.document_columns))
-        return {
-            "documents": table.documents,
-            "tokens": table.tokens,
-            "stage": stage.name,
-            "sources": table.sources,
-            "rows_of": {"documents": table.documents},
-        }
+        made = (maker.window(stage, fine, shards * windows) for fine in range(part * windows, (part + 1) * windows))
+        written = write_shard_files(out, token_format(self._mixture.format), self._about, schema, made)
+        return {**written, "stage": stage.name}
 
-    def _manifest(self, work: Work) -> SetManifest:
-        layout, of_stage = token_format(self._mixture.format), {stage.name: stage for stage in self._mixture.stages}
-        shards = []
-        for task in work.outputs("shards"):
-            files = {kind: {**file} for kind, file in task.files.items()}
-            for file in files.values():
-                file["path"] = str(file["path"]).removeprefix(f"{self.place}/")
-                del file["rows"]
-            facts = {"stage": task.facts["stage"], "sequence_length": of_stage[task.facts["stage"]].sequence_length}
-            shards.append(ShardEntry(task.name, int(task.facts["documents"]), int(task.facts["tokens"]), files, facts))
-        scheduled = self._scheduled(work)
-        tokens = sum(shard.tokens for shard in shards)
-        if tokens != sum(stage.tokens for stage in scheduled):
-            raise ShardError(
-                "tokens were lost on the way into the shards", why=f"{tokens:,} are in them", fix="please report this"
-            )
+    def set_manifest(self, work: Work) -> SetManifest:
+        scheduled, tasks = self._scheduled(work), work.outputs("shards")
+        lengths = {stage.name: stage.sequence_length for stage in self._mixture.stages}
+        tokens = sum(stage.tokens for stage in scheduled)
+        shards = [
+            replace(entry, facts={"stage": task.facts["stage"], "sequence_length": lengths[task.facts["stage"]]})
+            for entry, task in zip(shard_entries(tasks, tokens), tasks, strict=True)
+        ]
         first = self._sets[0].tokens.manifest
         return SetManifest(
             layout=self._mixture.format,
             dtype=first.dtype,
-            offset=layout.offset(self._about),
+            offset=token_format(self._mixture.format).offset(self._about),
             tokenizer=TokenizerInfo(**vars(first.tokenizer)),
             documents=sum(shard.documents for shard in shards),
             tokens=tokens,
@@ -271,7 +227,7 @@ class _CountsWriter:
 
     def __init__(self, path: str, schema: pa.Schema) -> None:
         self._schema = schema
-        self._data = ParquetShardWriter(path, schema, level=3, rows=_ROW_GROUP, size=32 << 20, chunking=False)
+        self._data = ParquetShardWriter(path, schema, level=3, rows=ROW_GROUP, size=32 << 20, chunking=False)
         self._facts: dict[str, Any] = {"set": "", "shard": "", "streams": {}}
 
     def write(self, batch: pa.RecordBatch) -> None:
@@ -287,35 +243,3 @@ class _CountsWriter:
     def facts(self) -> dict[str, Any]:
         """For the steps: which shard it is, and stream -> documents and tokens."""
         return self._facts
-
-
-class _DocumentsWriter:
-    """The table of documents of a shard of the mixture."""
-
-    def __init__(self, path: str, schema: pa.Schema) -> None:
-        self._path = path
-        self._writer = pq.ParquetWriter(path, schema, compression="zstd", write_page_index=True)
-        self.documents = 0
-        self.tokens = 0
-        self.sources: dict[str, int] = {}
-        """Source -> tokens, EOS included."""
-
-    def add(self, window: Window) -> None:
-        starts = self.tokens + np.cumsum(window.lengths) - window.lengths
-        self._writer.write_table(
-            window.rows.add_column(0, "token_start", pa.array(starts, pa.int64())), row_group_size=_ROW_GROUP
-        )
-        self.documents += window.rows.num_rows
-        self.tokens += int(window.lengths.sum())
-        names = window.rows.column("source").to_numpy(zero_copy_only=False)
-        for name in np.unique(names).tolist() if len(names) else ():
-            self.sources[name] = self.sources.get(name, 0) + int(window.lengths[names == name].sum())
-
-    def close(self) -> None:
-        self._writer.close()
-
-    def read(self, columns: Sequence[str]) -> pa.Table:
-        """Columns of what was written, for layouts that want them."""
-        if not columns:
-            return pa.table({"token_count": pa.nulls(self.documents, pa.int64())})
-        return pq.read_table(self._path, columns=list(columns))
