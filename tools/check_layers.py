@@ -30,6 +30,7 @@ CONFINED = {
     "transformers": {"classifiers", "rephrase", "train"},
     "ray": {"executors"},
     "datatrove": {"interop"},
+    "matplotlib": {"ablate"},
     "pandas": set(),
 }
 """Heavy library -> the only sub-packages that may import it."""

@@ -11,6 +11,16 @@ from typing import Annotated, Optional
 
 import typer
 
+from tokenmill.cli.options import (
+    Engine,
+    ExecutorOption,
+    JsonOption,
+    LogOption,
+    PreflightOption,
+    RayAddressOption,
+    SetOption,
+    WorkersOption,
+)
 from tokenmill.cli.score_commands import scores
 from tokenmill.cli.token_commands import token_app
 from tokenmill.core.errors import TokenmillError
@@ -21,13 +31,6 @@ class Mode(StrEnum):
 
     filter = "filter"
     annotate = "annotate"
-
-
-class Engine(StrEnum):
-    """Where the shards are done."""
-
-    local = "local"
-    ray = "ray"
 
 
 app = typer.Typer(
@@ -41,21 +44,6 @@ RecipeArgument = Annotated[
     str, typer.Argument(help="a built-in recipe (fineweb, gopher, c4), my.py:name, or a run.json / YAML file")
 ]
 InputOption = Annotated[Optional[str], typer.Option("--input", help="folder, file or quoted pattern; any fsspec path")]
-SetOption = Annotated[
-    Optional[list[str]], typer.Option("--set", help="change a setting: stage.field=value (repeatable)")
-]
-WorkersOption = Annotated[
-    int,
-    typer.Option("--workers", help="processes, or shards at once with Ray; -1: one per core; 0: all in this process"),
-]
-ExecutorOption = Annotated[Engine, typer.Option("--executor", help="local: processes here; ray: a Ray cluster")]
-RayAddressOption = Annotated[
-    Optional[str],
-    typer.Option("--ray-address", help="auto (default): the cluster of this machine or RAY_ADDRESS; local; ray://..."),
-]
-PreflightOption = Annotated[
-    bool, typer.Option("--preflight/--no-preflight", help="look at the free disk space before the run")
-]
 
 
 @app.command()
@@ -89,9 +77,7 @@ def run(
     split: Annotated[
         Optional[str], typer.Option("--split", help="cut larger archives into spans of this size, such as 64MB")
     ] = None,
-    log_json: Annotated[
-        Optional[str], typer.Option("--log-json", help="file to append one JSON object per event to; - for stderr")
-    ] = None,
+    log_json: LogOption = None,
     metrics_port: Annotated[
         Optional[int], typer.Option("--metrics-port", help="serve Prometheus metrics on this port (extra `metrics`)")
     ] = None,
@@ -208,7 +194,7 @@ def status(
         Optional[bool],
         typer.Option("--funnel/--no-funnel", help="with the funnel, which reads every manifest (default: not of many)"),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
+    json: JsonOption = False,
 ) -> None:
     """Show how far a run is, whether it is alive, what to do next, and its funnel so far."""
     from tokenmill.cli.status import show_status
@@ -231,7 +217,7 @@ def clusters(
     diff: Annotated[
         Optional[int], typer.Option("--diff", help="of how many members the differences are shown (3); 0: none")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
+    json: JsonOption = False,
 ) -> None:
     """Browse what deduplication has put together: members, differences, and why."""
     from tokenmill.cli.clusters import show_clusters

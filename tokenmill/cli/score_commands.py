@@ -7,6 +7,8 @@ from typing import Annotated, Optional
 
 import typer
 
+from tokenmill.cli.options import JsonOption
+
 scores = typer.Typer()
 
 
@@ -57,7 +59,7 @@ def threshold(
     write: Annotated[
         Optional[str], typer.Option("--write", help="YAML file of the thresholds per group, for ScoreFilter")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
+    json: JsonOption = False,
 ) -> None:
     """Which score keeps so many tokens, and what is gained and lost by it? Nothing is changed."""
     from tokenmill.cli.threshold import show_threshold
@@ -131,7 +133,7 @@ def label(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="estimate requests, tokens and dollars; ask nothing")
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
+    json: JsonOption = False,
 ) -> None:
     """Label a sample of documents with a language model after a rubric. Run it again to resume."""
     from tokenmill.cli.label import label_documents

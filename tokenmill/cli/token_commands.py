@@ -7,6 +7,16 @@ from typing import Annotated, Optional
 
 import typer
 
+from tokenmill.cli.options import (
+    Engine,
+    ExecutorOption,
+    JsonOption,
+    LogOption,
+    PreflightOption,
+    RayAddressOption,
+    SetOption,
+    WorkersOption,
+)
 from tokenmill.core.errors import ConfigError
 
 token_app = typer.Typer()
@@ -17,24 +27,6 @@ class Order(StrEnum):
 
     shuffled = "shuffled"
     source = "source"
-
-
-class Engine(StrEnum):
-    """Where the shards are done."""
-
-    local = "local"
-    ray = "ray"
-
-
-WorkersOption = Annotated[int, typer.Option("--workers", help="processes; -1: one per core; 0: all in this process")]
-ExecutorOption = Annotated[Engine, typer.Option("--executor", help="local: processes here; ray: a Ray cluster")]
-RayAddressOption = Annotated[Optional[str], typer.Option("--ray-address", help="as with tokenmill run")]
-LogOption = Annotated[
-    Optional[str], typer.Option("--log-json", help="file to append one JSON object per event to; - for stderr")
-]
-PreflightOption = Annotated[
-    bool, typer.Option("--preflight/--no-preflight", help="look at the free disk space before the run")
-]
 
 
 class Action(StrEnum):
@@ -82,9 +74,7 @@ def tokenize(
         Optional[list[str]],
         typer.Option("--tag", help="column to carry into the tables of documents (default: all numbers and texts)"),
     ] = None,
-    set: Annotated[
-        Optional[list[str]], typer.Option("--set", help="change a setting: stage.field=value (repeatable)")
-    ] = None,
+    set: SetOption = None,
     workers: WorkersOption = -1,
     executor: ExecutorOption = Engine.local,
     ray_address: RayAddressOption = None,
@@ -217,7 +207,7 @@ def decontaminate(
     executor: ExecutorOption = Engine.local,
     ray_address: RayAddressOption = None,
     preflight: PreflightOption = True,
-    json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
+    json: JsonOption = False,
 ) -> None:
     """Keep benchmark items out of a data set, see which ones leak, or test how well they are found."""
     from tokenmill.cli.decontaminate import DecontaminateRequest

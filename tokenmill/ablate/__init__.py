@@ -1,0 +1,1 @@
+"""Which recipe is better, and how sure: arms, the protocol, statistics, studies, reports."""

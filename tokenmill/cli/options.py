@@ -1,0 +1,36 @@
+"""Options that several commands have, with one wording."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Optional
+
+import typer
+
+
+class Engine(StrEnum):
+    """Where the shards are done."""
+
+    local = "local"
+    ray = "ray"
+
+
+SetOption = Annotated[
+    Optional[list[str]], typer.Option("--set", help="change a setting: stage.field=value (repeatable)")
+]
+WorkersOption = Annotated[
+    int,
+    typer.Option("--workers", help="processes, or shards at once with Ray; -1: one per core; 0: all in this process"),
+]
+ExecutorOption = Annotated[Engine, typer.Option("--executor", help="local: processes here; ray: a Ray cluster")]
+RayAddressOption = Annotated[
+    Optional[str],
+    typer.Option("--ray-address", help="auto (default): the cluster of this machine or RAY_ADDRESS; local; ray://..."),
+]
+LogOption = Annotated[
+    Optional[str], typer.Option("--log-json", help="file to append one JSON object per event to; - for stderr")
+]
+PreflightOption = Annotated[
+    bool, typer.Option("--preflight/--no-preflight", help="look at the free disk space before the run")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="for programs")]

@@ -1,0 +1,1 @@
+"""Training small models on tokens: the model, the loop, and what is measured on it."""
