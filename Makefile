@@ -10,7 +10,7 @@ PEER := .bench/datatrove
 # make test TORCH='torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu'
 TORCH ?= torch==2.13.0
 
-.PHONY: demo edu-demo test test-ci test-slow test-faults lint format bench bench-env clean
+.PHONY: demo edu-demo ablate-demo test test-ci test-slow test-faults lint format bench bench-env clean
 
 demo: $(READY)  ## the fineweb recipe on the bundled archive
 	rm -rf $(DEMO)
@@ -21,6 +21,11 @@ demo: $(READY)  ## the fineweb recipe on the bundled archive
 edu-demo: $(MODELS)  ## labelled pages -> encoder student and fastText model, with cards; on the developers' shared data
 	rm -rf edu-demo-out
 	$(BIN)/python benchmarks/edu_demo.py
+
+ablate-demo: $(MODELS)  ## raw text against the fineweb recipe: four small models, verdict and report; minutes on two cores
+	rm -rf ablate-demo-out
+	$(BIN)/tokenmill ablate examples/ablation/demo.yaml --output ablate-demo-out
+	@echo "Open ablate-demo-out/report.html in a browser."
 
 test: $(MODELS)  ## the fast suite
 	$(BIN)/python -m pytest -n auto --dist worksteal
@@ -61,9 +66,10 @@ bench: bench-env  ## against datatrove, on the developers' shared data
 	$(BIN)/python benchmarks/encode.py
 	$(BIN)/python benchmarks/decontaminate.py
 	$(BIN)/python benchmarks/loader.py
+	$(BIN)/python benchmarks/train.py
 
 clean:
-	rm -rf $(VENV) .bench $(DEMO) .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
+	rm -rf $(VENV) .bench $(DEMO) edu-demo-out ablate-demo-out .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): pyproject.toml

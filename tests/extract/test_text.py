@@ -56,6 +56,29 @@ def test_comments_and_tables_are_settings() -> None:
     assert "Cell one" not in (text_of(page, ExtractText(tables=False)) or "")
 
 
+ALL = ExtractText(extractor="resiliparse", main_content=False)
+
+
+def test_all_visible_text_in_document_order() -> None:
+    """The raw text of an ablation: menus, footers and comments stay, and nothing of the main content is missing."""
+    page = PAGE.replace("</article>", "</article><div class='comments'><p>A comment of a reader</p></div>")
+    text = text_of(page, ALL) or ""
+    places = [text.index(part) for part in ("Menu entry", "A heading", SENTENCE.strip(), "A comment", "All rights")]
+    assert places == sorted(places)
+    assert text.count(SENTENCE.strip()) == 15
+    assert text.count("Menu entry") == 10
+    assert "var x" not in text
+    main = text_of(page, ExtractText(extractor="resiliparse")) or ""
+    assert "Menu entry" not in main
+    assert set(main.split()) <= set(text.split())
+
+
+def test_only_resiliparse_gives_all_text() -> None:
+    with pytest.raises(ConfigError, match=r"trafilatura cannot give all text[\s\S]*main_content"):
+        ExtractText(main_content=False).digests()
+    assert ALL.digests().keys() == {"resiliparse"}
+
+
 @pytest.mark.parametrize("depth", [150, 195, 205, 300, 1500, 1990, 2100, 100_000])
 def test_deep_pages_are_not_lost(depth: int) -> None:
     page = "<html><body>" + "<div>" * depth + f"<p>{SENTENCE * 5}</p>" + "</div>" * depth + "</body></html>"

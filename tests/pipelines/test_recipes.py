@@ -51,6 +51,20 @@ def test_cheap_stages_stand_before_dear_ones() -> None:
     assert [label for label in labels if label in order] == order
 
 
+@pytest.mark.ci
+def test_raw_has_all_text_of_what_fineweb_keeps(fineweb: Path, tmp_path: Path) -> None:
+    """The baseline of an ablation: more pages, and of each page more text; English all the same."""
+    assert run(recipe("raw"), EXAMPLE, tmp_path, seconds=8).failures == {}
+    raw = {row["id"]: row for row in rows(tmp_path, "data")}
+    kept = {row["id"]: row for row in rows(fineweb, "data")}
+    both = raw.keys() & kept.keys()
+    assert len(raw) > len(kept)
+    assert len(both) > 0.9 * len(kept)
+    assert {row["language"] for row in raw.values()} == {"en"}
+    longer = sum(len(raw[name]["text"]) > len(kept[name]["text"]) for name in both)
+    assert longer > 0.9 * len(both)
+
+
 def test_the_funnel_of_the_example_is_what_it_was(fineweb: Path) -> None:
     """Golden counts: a change here is a change of the data and belongs in the CHANGELOG."""
     funnel = fold(RunFolder(str(fineweb)))

@@ -11,6 +11,7 @@ from typing import Annotated, Optional
 
 import typer
 
+from tokenmill.cli.ablate_commands import ablate_app
 from tokenmill.cli.options import (
     Engine,
     ExecutorOption,
@@ -160,11 +161,17 @@ def plan(
 ) -> None:
     """Check a recipe and show what would run: stages, columns, inputs; with --estimate, what it would cost.
 
-    Of a mixture (tokenmill mix): what would be taken of which source, and how often it would be seen.
+    Of a mixture (tokenmill mix): what would be taken of which source, and how often it would be seen. Of an ablation
+    (tokenmill ablate): arms, protocol and cost.
     """
-    from tokenmill.cli.mixture_files import is_mixture
+    from tokenmill.cli.mixture_files import is_ablation, is_mixture
 
     settings = tuple(set or ())
+    if is_ablation(recipe):
+        from tokenmill.cli.ablate import read_ablation, show_ablation_plan
+
+        show_ablation_plan(read_ablation(recipe, settings), as_json=json)
+        return
     if is_mixture(recipe):
         from tokenmill.cli.mix import show_mixture_plan
         from tokenmill.tokens.mix.spec import load_mixture
@@ -250,6 +257,7 @@ def doctor(
 
 app.add_typer(scores)  # its commands are commands of this one
 app.add_typer(token_app)
+app.add_typer(ablate_app)
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from tokenmill.core.materialize import Materialize
 from tokenmill.core.measuring import StageRules
 from tokenmill.core.schema import DOC_ID, INTERNAL
 from tokenmill.core.stage import Annotate, Barrier, Filter, Resources, Sink, Source, Stage, Stepped
@@ -100,7 +101,8 @@ def cut(
     reread: bool = True,
     whole: Collection[str] = (),
 ) -> tuple[Phase, ...]:
-    """The phases of labelled stages: cut at barriers, where resources change, and before stages of large batches.
+    """The phases of labelled stages: cut at barriers, where resources change, and before stages of large batches and
+    `Materialize`.
 
     fingerprints, columns: those after each stage. rules: what the plan says about each stage. reread: whether
     documents may be read from the source again instead of being kept between the first two phases. whole: barriers
@@ -170,6 +172,10 @@ def _pieces(pairs: Sequence[tuple[str, Stage]], whole: Collection[str]) -> list[
             pieces.append((start, position + 1))
             start, rows, current = position, 0, None
             continue
+        if isinstance(stage, Materialize) and position > start:
+            # before it and not after it: so no phase begins with a barrier that is yet to be prepared
+            pieces.append((start, position))
+            start, rows, current = position, 0, None
         wanted = stage.batch_rows if isinstance(stage, Annotate) else 0
         if current is not None and (stage.resources != current or wanted not in (0, rows)):
             pieces.append((start, position))

@@ -9,14 +9,15 @@ import sys
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType, TracebackType
-from typing import Any
+from types import FunctionType, ModuleType, TracebackType
+from typing import Any, TypeVar
 
 from tokenmill.core.errors import ConfigError, did_you_mean
 from tokenmill.core.settings import build_stage
 from tokenmill.core.stage import Stage, stage_class
 
 _USER_MODULES = "tokenmill_user_"
+_Kind = TypeVar("_Kind")
 
 
 class Pipeline:
@@ -46,6 +47,16 @@ class Pipeline:
             build_stage(type(stage), configs[label]) for label, stage in zip(self.labels, self.stages, strict=True)
         ]
         return Pipeline(self.name, rebuilt)
+
+    def without(self, labels: Iterable[str]) -> Pipeline:
+        """A copy without the stages of these labels; ConfigError names the nearest label."""
+        left_out = list(labels)
+        for label in left_out:
+            if label not in self.labels:
+                known = did_you_mean(label, self.labels)
+                raise ConfigError(f"recipe {self.name!r} has no stage {label!r} to leave out", why=known)
+        pairs = zip(self.labels, self.stages, strict=True)
+        return Pipeline(self.name, [stage for label, stage in pairs if label not in left_out])
 
     def to_json(self) -> dict[str, Any]:
         """Plain values from which `from_json` rebuilds the pipeline, in this or another process."""
@@ -160,6 +171,32 @@ def load_file(path: str) -> ModuleType:
             fix="run it with python to see the whole traceback",
         ) from error
     return module
+
+
+def object_from_file(path: str, attribute: str, kind: type[_Kind], noun: str) -> _Kind:
+    """The object `attribute` of a user's Python file, or what the function of that name returns.
+
+    attribute: "" for the only one that the file has. noun: what the kind is called in messages. ConfigError lists
+    what the file has where there is no such object.
+    """
+    module = load_file(path)
+    candidates = {
+        key: value
+        for key, value in vars(module).items()
+        if isinstance(value, kind) or (isinstance(value, FunctionType) and value.__module__ == module.__name__)
+    }
+    if not attribute and len(candidates) == 1:
+        attribute = next(iter(candidates))
+    found: Any = getattr(module, attribute, None) if attribute else None
+    if isinstance(found, FunctionType):
+        found = found()
+    if not isinstance(found, kind):
+        raise ConfigError(
+            f"{path} has no {noun} named {attribute!r}" if attribute else f"{path} has several things in it",
+            why=f"{noun}s and functions in it: {', '.join(sorted(candidates)) or 'none'}",
+            fix=f"write {path}:NAME, where NAME is a {kind.__name__} or a function that returns one",
+        )
+    return found
 
 
 def _last_line(trace: TracebackType, path: str) -> int | None:

@@ -187,7 +187,7 @@ def freeze(folder: RunFolder, spec: RunSpec) -> bool:
             folder.write_text(f"recipe/{name}", text)
         folder.write_json(RUN_JSON, wanted)
         return False
-    differences = _differences(present, wanted)
+    differences = run_differences(present, wanted)
     if differences:
         raise ConfigError(
             f"{folder.location} holds another run",
@@ -209,7 +209,7 @@ def _copies(files: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _differences(present: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+def run_differences(present: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     """What makes two runs different, in words. Versions of libraries count where stages name them in digests."""
     found = []
     if (present["mode"], present["enforce"]) != (wanted["mode"], wanted["enforce"]):

@@ -44,6 +44,9 @@ class ExtractText(Rewrite):
     """trafilatura's "balanced", "precision" or "recall"."""
     comments: bool = False
     """Keep reader comments. Default false, as FineWeb; true costs 2 points of precision on articles."""
+    main_content: bool = True
+    """False: all visible text in document order, menus and footers included, which is the raw text that ablations
+    compare with. Only resiliparse can; comments and tables are in it then."""
     tables: bool = True
     """Keep the text of tables; without them segment recall falls by one point."""
     max_lxml_depth: int = 200
@@ -77,6 +80,13 @@ class ExtractText(Rewrite):
             raise ConfigError(
                 f"no focus {self.focus!r}", where="extract_text.focus", fix=f"one of {', '.join(_FOCUSES)}"
             )
+        if not self.main_content and self.extractor != "resiliparse":
+            raise ConfigError(
+                f"{self.extractor} cannot give all text of a page",
+                where="extract_text.main_content",
+                why="it looks for the main content, and has no other way",
+                fix='extractor="resiliparse" with main_content=false',
+            )
         return {name: _version(name) for name in dict.fromkeys((*_LIBRARIES[self.extractor], "resiliparse"))}
 
     def rewrite(self, doc: Doc) -> Mapping[str, Any] | Drop:
@@ -106,11 +116,11 @@ class ExtractText(Rewrite):
         def extract(html: str) -> str:
             return extract_plain_text(
                 html,
-                main_content=True,
+                main_content=self.main_content,
                 alt_texts=False,
                 list_bullets=False,
                 post_meta=False,
-                comments=self.comments,
+                comments=self.comments or not self.main_content,
             )
 
         return extract

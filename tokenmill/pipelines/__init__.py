@@ -9,6 +9,7 @@ from tokenmill.core.errors import ConfigError, did_you_mean
 from tokenmill.core.pipeline import Pipeline
 
 RECIPES = {
+    "raw": "tokenmill.pipelines.raw:raw",
     "fineweb": "tokenmill.pipelines.fineweb:fineweb",
     "fineweb2": "tokenmill.pipelines.fineweb2:fineweb2",
     "gopher": "tokenmill.pipelines.gopher:gopher",

@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from types import FunctionType
 from typing import Any
 
-from tokenmill.core.amounts import parse_amount
-from tokenmill.core.errors import ConfigError, did_you_mean
-from tokenmill.core.pipeline import load_file
+from tokenmill.core.errors import did_you_mean
+from tokenmill.core.pipeline import object_from_file
+from tokenmill.io.settings_file import (
+    Place,
+    amount_at,
+    check_keys,
+    mapping_at,
+    name_at,
+    number_at,
+    path_at,
+    read_yaml,
+    text_at,
+    whole_at,
+)
 
 ORDERS = ("shuffled", "as_is")
 DOMAIN = "domain"
 """A tag that every set has: the registered domain of `url`, where its tables have no column of that name."""
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _OPTIONAL_NUMBER = "a number above 0"
 
 
@@ -110,62 +118,9 @@ def load_mixture(path: str) -> Mixture:
     """
     file, _, attribute = path.partition(":") if ".py" in path else (path, "", "")
     if file.endswith(".py"):
-        found = _of_module(file, attribute)
+        found = object_from_file(file, attribute, Mixture, "mixture")
         return parse_mixture(found.to_json(), file, Path(file).absolute().parent)
-    return parse_mixture(_read_yaml(Path(path)), path, Path(path).absolute().parent)
-
-
-def _of_module(file: str, attribute: str) -> Mixture:
-    module = load_file(file)
-    candidates = {
-        name: value
-        for name, value in vars(module).items()
-        if isinstance(value, Mixture) or (isinstance(value, FunctionType) and value.__module__ == module.__name__)
-    }
-    if not attribute and len(candidates) == 1:
-        attribute = next(iter(candidates))
-    found = candidates.get(attribute)
-    if isinstance(found, FunctionType):
-        found = found()
-    if not isinstance(found, Mixture):
-        raise ConfigError(
-            f"{file} has no mixture named {attribute!r}" if attribute else f"{file} has several things in it",
-            why=f"mixtures and functions in it: {', '.join(sorted(candidates)) or 'none'}",
-            fix=f"write {file}:NAME, where NAME is a Mixture or a function that returns one",
-        )
-    return found
-
-
-def _read_yaml(path: Path) -> Any:
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        """Refuses keys that are given twice: of two weights, the last would win in silence."""
-
-    checked: set[int] = set()
-
-    def mapping(loader: Any, node: Any) -> dict[Any, Any]:
-        # what `<<` brings in may be given again, which is what it is for: it is put in front, and the last one wins
-        if id(node) not in checked:
-            _refuse_twice(loader, node)
-            checked.add(id(node))
-        loader.flatten_mapping(node)
-        return {loader.construct_object(k, deep=True): loader.construct_object(v, deep=True) for k, v in node.value}
-
-    def _refuse_twice(loader: Any, node: Any) -> None:
-        own = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
-        keys = [loader.construct_object(key, deep=True) for key in own]
-        for number, key in enumerate(keys):
-            if key in keys[:number]:
-                line = own[number].start_mark.line + 1
-                raise ConfigError(f"{key!r} is given twice", where=f"{path} line {line}", fix="leave one out")
-
-    Loader.add_constructor("tag:yaml.org,2002:map", mapping)
-    try:
-        with open(path, encoding="utf-8") as stream:
-            return yaml.load(stream, Loader)
-    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
-        raise ConfigError(f"the mixture {path} cannot be read", why=str(error), fix="give a YAML file") from error
+    return parse_mixture(read_yaml(Path(path), "mixture"), path, Path(path).absolute().parent)
 
 
 def parse_mixture(data: Any, where: str = "mixture", folder: Path | None = None) -> Mixture:
@@ -173,11 +128,11 @@ def parse_mixture(data: Any, where: str = "mixture", folder: Path | None = None)
 
     where: what errors name. folder: of relative paths; None: where the process stands. ConfigError names the place.
     """
-    place = _Place(where, folder or Path.cwd())
-    _keys(data, [f.name for f in dataclasses.fields(Mixture)], ("name", "sources", "stages"), place)
+    place = Place(where, folder or Path.cwd(), guide="see docs/mixtures.md")
+    check_keys(data, [f.name for f in dataclasses.fields(Mixture)], ("name", "sources", "stages"), place)
     sources = {
-        _name(name, place.at("sources")): _source(source, place.at(f"sources.{name}"))
-        for name, source in _mapping(data["sources"], place.at("sources")).items()
+        name_at(name, place.at("sources")): _source(source, place.at(f"sources.{name}"))
+        for name, source in mapping_at(data["sources"], place.at("sources")).items()
     }
     if not sources:
         raise place.at("sources").error("a mixture has no sources")
@@ -188,88 +143,22 @@ def parse_mixture(data: Any, where: str = "mixture", folder: Path | None = None)
         if stage.name.lower() in [other.name.lower() for other in stages[:number]]:
             raise place.at(f"stages[{number}]").error(f"two stages are named {stage.name!r}")
     return Mixture(
-        name=_name(data["name"], place.at("name")),
+        name=name_at(data["name"], place.at("name")),
         sources=sources,
         stages=stages,
-        seed=_whole(data.get("seed", 0), place.at("seed")),
-        format=_string(data.get("format", "ds"), place.at("format")),
-        shard_tokens=_amount(data.get("shard_tokens", 250_000_000), place.at("shard_tokens")),
+        seed=whole_at(data.get("seed", 0), place.at("seed")),
+        format=text_at(data.get("format", "ds"), place.at("format")),
+        shard_tokens=amount_at(data.get("shard_tokens", 250_000_000), place.at("shard_tokens")),
         max_epochs=_epochs(data.get("max_epochs"), place.at("max_epochs")),
     )
 
 
-@dataclass(frozen=True)
-class _Place:
-    """Where in a file we are, for messages."""
-
-    file: str
-    folder: Path
-    key: str = ""
-
-    def at(self, key: str) -> _Place:
-        return _Place(self.file, self.folder, f"{self.key}.{key}" if self.key else key)
-
-    def error(self, what: str, *, why: str = "", fix: str = "see docs/mixtures.md") -> ConfigError:
-        return ConfigError(what, where=f"{self.file}: {self.key}" if self.key else self.file, why=why, fix=fix)
+def _epochs(value: Any, place: Place) -> float | None:
+    return None if value is None else number_at(value, place, _OPTIONAL_NUMBER, lambda number: number > 0)
 
 
-def _mapping(data: Any, place: _Place) -> Mapping[Any, Any]:
-    if not isinstance(data, Mapping):
-        raise place.error(f"{data!r} is no mapping of keys to values")
-    return data
-
-
-def _keys(data: Any, known: Collection[str], wanted: Collection[str], place: _Place) -> None:
-    for key in _mapping(data, place):
-        if key not in known:
-            raise place.error(f"there is no setting {key!r} here", why=did_you_mean(str(key), known))
-    for key in wanted:
-        if key not in data:
-            raise place.error(f"the setting {key!r} is missing", why=f"given are {', '.join(map(str, data)) or 'none'}")
-
-
-def _name(value: Any, place: _Place) -> str:
-    if not isinstance(value, str) or not _NAME.fullmatch(value):
-        raise place.error(f"{value!r} is no name", why="names are letters, digits, - and _", fix="choose another one")
-    return value
-
-
-def _string(value: Any, place: _Place) -> str:
-    if not isinstance(value, str) or not value:
-        raise place.error(f"{value!r} is no text")
-    return value
-
-
-def _whole(value: Any, place: _Place) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise place.error(f"{value!r} is no whole number")
-    return value
-
-
-def _amount(value: Any, place: _Place) -> int:
-    try:
-        return parse_amount(value, "a number of tokens")
-    except ConfigError as error:
-        raise place.error(error.what, why=error.why, fix=error.fix) from None
-
-
-def _number(value: Any, place: _Place, wanted: str, holds: Callable[[float], bool]) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or not holds(value):
-        raise place.error(f"{value!r} is not {wanted}")
-    return value
-
-
-def _epochs(value: Any, place: _Place) -> float | None:
-    return None if value is None else _number(value, place, _OPTIONAL_NUMBER, lambda number: number > 0)
-
-
-def _path(value: Any, place: _Place) -> str:
-    text = _string(value, place)
-    return text if "://" in text else str(place.folder / Path(text).expanduser())
-
-
-def _source(data: Any, place: _Place) -> MixtureSource:
-    _keys(data, [f.name for f in dataclasses.fields(MixtureSource)], (), place)
+def _source(data: Any, place: Place) -> MixtureSource:
+    check_keys(data, [f.name for f in dataclasses.fields(MixtureSource)], (), place)
     if bool(data.get("tokens")) == bool(data.get("run")):
         raise place.error(
             "a source needs either `tokens` or `run`",
@@ -287,8 +176,8 @@ def _source(data: Any, place: _Place) -> MixtureSource:
     tokenizer = str(data.get("tokenizer") or "")
     local = place.folder / Path(tokenizer).expanduser()
     return MixtureSource(
-        tokens=_path(data["tokens"], place.at("tokens")) if data.get("tokens") else "",
-        run=_path(data["run"], place.at("run")) if data.get("run") else "",
+        tokens=path_at(data["tokens"], place.at("tokens")) if data.get("tokens") else "",
+        run=path_at(data["run"], place.at("run")) if data.get("run") else "",
         tokenizer=str(local) if tokenizer and local.exists() else tokenizer,
         where={str(tag): _wanted(value, place.at(f"where.{tag}")) for tag, value in _where(data, place).items()},
         order=order,
@@ -297,24 +186,24 @@ def _source(data: Any, place: _Place) -> MixtureSource:
     )
 
 
-def _where(data: Mapping[str, Any], place: _Place) -> Mapping[Any, Any]:
-    return _mapping(data.get("where") or {}, place.at("where"))
+def _where(data: Mapping[str, Any], place: Place) -> Mapping[Any, Any]:
+    return mapping_at(data.get("where") or {}, place.at("where"))
 
 
-def _wanted(value: Any, place: _Place) -> Any:
+def _wanted(value: Any, place: Place) -> Any:
     values = list(value) if isinstance(value, list | tuple) else [value]
     if not values or any(not isinstance(one, str | int | float | bool) for one in values):
         raise place.error(f"{value!r} is no value, list of values or comparison", fix='such as en, [en, de] or ">=2.5"')
     return values if isinstance(value, list | tuple) else value
 
 
-def _stage(data: Any, sources: Mapping[str, MixtureSource], place: _Place) -> MixtureStage:
-    _keys(data, [f.name for f in dataclasses.fields(MixtureStage)], ("name",), place)
+def _stage(data: Any, sources: Mapping[str, MixtureSource], place: Place) -> MixtureStage:
+    check_keys(data, [f.name for f in dataclasses.fields(MixtureStage)], ("name",), place)
     weights = {
-        _known(name, sources, place.at("weights")): _number(
+        _known(name, sources, place.at("weights")): number_at(
             value, place.at(f"weights.{name}"), "a weight: a number, 0 or above", lambda number: number >= 0
         )
-        for name, value in _mapping(data.get("weights") or {}, place.at("weights")).items()
+        for name, value in mapping_at(data.get("weights") or {}, place.at("weights")).items()
     }
     if "weights" in data and data["weights"] is not None and not any(weights.values()):
         if weights or not isinstance(data["weights"], Mapping):
@@ -323,37 +212,37 @@ def _stage(data: Any, sources: Mapping[str, MixtureSource], place: _Place) -> Mi
         raise place.error("a stage with weights needs `tokens`", fix="say how many, such as tokens: 10B")
     length = data.get("sequence_length")
     return MixtureStage(
-        name=_name(data["name"], place.at("name")),
-        tokens=None if data.get("tokens") is None else _amount(data["tokens"], place.at("tokens")),
+        name=name_at(data["name"], place.at("name")),
+        tokens=None if data.get("tokens") is None else amount_at(data["tokens"], place.at("tokens")),
         weights=weights,
-        sequence_length=None if length is None else _amount(length, place.at("sequence_length")),
+        sequence_length=None if length is None else amount_at(length, place.at("sequence_length")),
         upweight={
             _known(name, weights or sources, place.at("upweight")): _upweight(value, place.at(f"upweight.{name}"))
-            for name, value in _mapping(data.get("upweight") or {}, place.at("upweight")).items()
+            for name, value in mapping_at(data.get("upweight") or {}, place.at("upweight")).items()
         },
     )
 
 
-def _known(name: Any, known: Mapping[str, Any], place: _Place) -> str:
+def _known(name: Any, known: Mapping[str, Any], place: Place) -> str:
     if name not in known:
         raise place.error(f"no source {name!r} here", why=did_you_mean(str(name), known))
     return str(name)
 
 
-def _upweight(data: Any, place: _Place) -> Upweight:
-    _keys(data, ("by", "to", "times"), ("by",), place)
+def _upweight(data: Any, place: Place) -> Upweight:
+    check_keys(data, ("by", "to", "times"), ("by",), place)
     given = [key for key in ("to", "times") if data.get(key)]
     if len(given) != 1:
         raise place.error("it needs either `to` (shares) or `times` (factors)", fix="such as to: {software: 0.5}")
     key = given[0]
     wanted, most = ("a share from 0 to 1", 1.0) if key == "to" else ("a factor, 0 or above", math.inf)
     found = {
-        _label(value): _number(share, place.at(f"{key}.{value}"), wanted, lambda number: 0 <= number <= most)
-        for value, share in _mapping(data[key], place.at(key)).items()
+        _label(value): number_at(share, place.at(f"{key}.{value}"), wanted, lambda number: 0 <= number <= most)
+        for value, share in mapping_at(data[key], place.at(key)).items()
     }
     if key == "to" and sum(exactly(share) for share in found.values()) > 1:
         raise place.at("to").error("the shares add up to more than 1", why=str(found), fix="the rest gets what is left")
-    return Upweight(_string(data["by"], place.at("by")), **{key: found})
+    return Upweight(text_at(data["by"], place.at("by")), **{key: found})
 
 
 def _label(value: Any) -> str:

@@ -1,0 +1,224 @@
+"""A whole ablation on small data: prepared, trained, measured, judged, reported, resumed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.ablate.small import small_ablation
+from tokenmill.ablate.run import Outcome, report, run, study_folder
+from tokenmill.ablate.runner import Job, Observer
+from tokenmill.ablate.scores import load
+from tokenmill.core.errors import ConfigError
+from tokenmill.train.create import choose_device
+
+
+class Watch(Observer):
+    """Notes what was done."""
+
+    def __init__(self, stop_after: int | None = None) -> None:
+        self.made: list[str] = []
+        self.reused: list[str] = []
+        self.left: list[str] = []
+        self.lines: list[str] = []
+        self._stop_after = stop_after
+
+    def ended(self, job: Job, result: Any, *, reused: bool) -> None:
+        (self.reused if reused else self.made).append(job.name)
+        if self._stop_after is not None and len(self.made) >= self._stop_after:
+            raise KeyboardInterrupt
+
+    def stopped(self, left: Sequence[Job]) -> None:
+        self.left = [job.name for job in left]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Inputs, and a finished comparison in out/ that tests look at and leave as it is."""
+    folder = tmp_path_factory.mktemp("ablation")
+    run(small_ablation(folder), folder / "out", workers=0)
+    return folder
+
+
+def copy_of(place: Path, target: Path) -> Path:
+    """The finished comparison, to be changed."""
+    return Path(shutil.copytree(place / "out", target / "out"))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Everything but what tells times and places."""
+    patterns = ("items-*.parquet", "evals.jsonl", "asked.json", "run.json", "model.safetensors")
+    found = [path for pattern in patterns for path in folder.glob(f"runs/**/{pattern}")]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
+
+
+def test_every_arm_and_seed_is_run_and_the_record_says_so(place: Path) -> None:
+    record = json.loads((place / "out/ablation.json").read_text())
+    assert [(one["arm"], one["seed"]) for one in record["runs"]] == [
+        ("junk", 0),
+        ("clean", 0),
+        ("junk", 1),
+        ("clean", 1),
+    ], "complete pairs first"
+    assert record["texts"] == ["neutral"]
+    assert record["held_out"] == ["junk", "clean"]
+    assert [task["name"] for task in record["tasks"]] == ["next_word"]
+    assert record["chance"]["task/next_word/acc_char"]["uniform"] == 0.5
+    arms = record["arms"]
+    assert abs(arms["junk"]["tokens"] / arms["clean"]["tokens"] - 1) < 0.05, "equal amounts"
+    assert all(0 < arm["epochs"] < 1 for arm in arms.values())
+    scores = load(place / "out")
+    assert scores.missing == ()
+    assert scores.final("text/neutral/bpb").shape == (2, 2)
+
+
+def test_a_score_is_in_the_item_tables_as_well(place: Path) -> None:
+    folder = place / "out/runs/main/clean/seed-0"
+    last = json.loads((folder / "evals.jsonl").read_text().splitlines()[-1])
+    table = pq.read_table(folder / f"items-{last['step']:08d}.parquet")
+    rows = [row for row in table.to_pylist() if row["task"] == "text/neutral"]
+    bits = sum(row["nats"] for row in rows) / 0.6931471805599453 / sum(row["bytes"] for row in rows)
+    assert bits == pytest.approx(last["metrics"]["text/neutral/bpb"], rel=1e-9)
+
+
+def test_reports_and_decision_are_written(place: Path) -> None:
+    decision = json.loads((place / "out/decision.json").read_text())
+    assert decision["complete"] is True
+    assert {(one["first"], one["second"]) for one in decision["pairs"]} in ({("junk", "clean")}, {("clean", "junk")})
+    html = (place / "out/report.html").read_text()
+    assert "clean" in html
+    assert "<svg" in html
+    assert (place / "out/report.md").is_file()
+    assert list((place / "out/tables").glob("*.csv"))
+
+
+def test_a_finished_ablation_is_not_run_again(place: Path, tmp_path: Path) -> None:
+    out = copy_of(place, tmp_path)
+    before = contents(out)
+    watch = Watch()
+    outcome = run(small_ablation(place), out, workers=0, observer=watch)
+    assert outcome.complete
+    assert watch.made == []
+    assert len(watch.reused) == 4
+    assert contents(out) == before
+
+
+def test_a_stopped_ablation_goes_on_to_the_same_bytes(place: Path, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(small_ablation(place), tmp_path / "out", workers=0, observer=Watch(stop_after=1))
+    incomplete = report(tmp_path / "out")
+    assert not incomplete.complete
+    assert len(incomplete.decision["missing"]) == 3
+    watch = Watch()
+    assert run(small_ablation(place), tmp_path / "out", workers=0, observer=watch).complete
+    assert watch.reused == ["junk, seed 0"]
+    assert contents(tmp_path / "out") == contents(place / "out")
+
+
+def test_seeds_can_be_added(place: Path, tmp_path: Path) -> None:
+    out = copy_of(place, tmp_path)
+    watch = Watch()
+    run(small_ablation(place, seeds=3), out, workers=0, observer=watch)
+    assert watch.made == ["junk, seed 2", "clean, seed 2"]
+    assert load(out).seeds == (0, 1, 2)
+
+
+def test_runs_that_do_not_end_in_time_are_left(place: Path, tmp_path: Path) -> None:
+    out = copy_of(place, tmp_path)
+    watch = Watch()
+    outcome = run(small_ablation(place, seeds=3), out, workers=0, minutes=1e-9, observer=watch)
+    assert not outcome.complete
+    assert watch.left == ["junk, seed 2", "clean, seed 2"], "what is done before is no reason to stop"
+
+
+def test_other_questions_are_refused(place: Path, tmp_path: Path) -> None:
+    out = copy_of(place, tmp_path)
+    with pytest.raises(ConfigError, match="measured on other texts"):
+        run(small_ablation(place, evaluate={"text_bytes": 500}), out, workers=0)
+
+
+def test_other_settings_are_refused_with_what_differs(place: Path, tmp_path: Path) -> None:
+    out = copy_of(place, tmp_path)
+    with pytest.raises(ConfigError) as caught:
+        run(small_ablation(place, train={"lr": 0.02}), out, workers=0)
+    assert "lr" in caught.value.why
+
+
+def test_identical_arms_are_a_tie_to_the_bit(tmp_path: Path) -> None:
+    arms = {"one": {"documents": "clean"}, "other": {"documents": "clean"}}
+    outcome = run(small_ablation(tmp_path, arms=arms, baseline="one"), tmp_path / "out", workers=0)
+    scores = load(tmp_path / "out")
+    one, other = scores.final("text/neutral/bpb")
+    assert (one == other).all(), "a seed fixes initial weights and order"
+    assert [pair["verdict"] for pair in outcome.decision["pairs"]] == ["TIE"]
+    assert any("noise" in note for note in scores.description["notes"])
+
+
+def test_the_learning_rate_is_checked_with_one_seed(place: Path, tmp_path: Path) -> None:
+    out = copy_of(place, tmp_path)
+    outcome = run(small_ablation(place, lr_check=True), out, workers=0)
+    runs = [one for one in json.loads((out / "ablation.json").read_text())["runs"] if one["role"] == "lr_check"]
+    assert [(one["arm"], one["seed"]) for one in runs] == [("junk", 0), ("clean", 0)]
+    settings = json.loads((out / "runs/lr_check/junk/seed-0/run.json").read_text())["settings"]
+    assert settings["lr"] == pytest.approx(0.0025)
+    assert outcome.decision["pairs"][0]["lr_check"] != "not run"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"evaluate": {"kit": None, "texts": None}}, "nothing says which arm is better"),
+        ({"evaluate": {"texts": {"neutral": "nowhere.txt"}}}, "nothing at"),
+        ({"preset": "smok"}, "smok"),
+    ],
+)
+def test_what_cannot_be_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        run(small_ablation(tmp_path, **changes), tmp_path / "out", workers=0)
+
+
+def test_a_study_has_a_folder_of_its_own() -> None:
+    assert study_folder(Path("out"), "compare") == Path("out")
+    assert study_folder(Path("out"), "ladder") == Path("out/ladder")
+    with pytest.raises(ConfigError, match="anneal"):
+        study_folder(Path("out"), "aneal")
+
+
+def test_there_is_nothing_to_report_of_an_empty_folder(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no compare study"):
+        report(tmp_path)
+
+
+def test_the_device_is_there_or_refused() -> None:
+    import torch
+
+    assert choose_device("cpu") == "cpu"
+    assert choose_device("auto") == ("cuda" if torch.cuda.is_available() else "cpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(ConfigError, match="CUDA"):
+            choose_device("cuda")
+
+
+@pytest.mark.ci
+def test_a_planted_corruption_loses(tmp_path: Path) -> None:
+    """A quarter of the lines is junk; the clean arm must win on neutral text, with two seeds."""
+    changes = {"tokens": 60_000, "train": {"width": 32, "heads": 2, "layers": 2, "hidden": 64, "context": 64}}
+    outcome: Outcome = run(small_ablation(tmp_path, **changes), tmp_path / "out", workers=0)
+    (pair,) = outcome.decision["pairs"]
+    assert (pair["verdict"], pair["better"]) == ("WIN", "clean"), pair

@@ -1,0 +1,1 @@
+"""Reports of ablations: figures, tables, HTML and Markdown. `tokenmill.ablate.report.write` writes them all."""
