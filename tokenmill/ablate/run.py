@@ -12,7 +12,7 @@ from typing import Any
 from tokenmill.ablate.analysis import analyse
 from tokenmill.ablate.anneal import anneal
 from tokenmill.ablate.compare import compare
-from tokenmill.ablate.decision import decide, write_decision
+from tokenmill.ablate.decision import decide
 from tokenmill.ablate.ladder import ladder
 from tokenmill.ablate.measure import Measures
 from tokenmill.ablate.mixing import mixing
@@ -120,7 +120,7 @@ def check_evaluation(ablation: Ablation) -> None:
 
 def report(output: Path, kind: str = "compare", *, complete: bool = True) -> Outcome:
     """Judge what is there and write report and decision; ConfigError where nothing is."""
-    from tokenmill.ablate.report.write import write_report
+    from tokenmill.ablate.report.write import write_analysis
 
     folder = study_folder(output, kind)
     if not (folder / RECORD).is_file():
@@ -128,8 +128,8 @@ def report(output: Path, kind: str = "compare", *, complete: bool = True) -> Out
             f"there is no {kind} study in {output}", why=f"it has no {RECORD}", fix="run it first: tokenmill ablate"
         )
     analysis = analyse(load(folder))
-    write_decision(analysis, folder)
-    return Outcome(folder, complete and not analysis.everything.missing, decide(analysis), tuple(write_report(folder)))
+    reports = write_analysis(analysis, folder)
+    return Outcome(folder, complete and not analysis.everything.missing, decide(analysis), tuple(reports))
 
 
 def _quiet(line: str) -> None:

@@ -221,6 +221,10 @@ class Decoder(nn.Module):
         balance = self.balance(routings, normaliser)
         return Loss(total + self.config.balance_loss * balance, entropy, tokens, z, balance.detach())
 
+    def states(self, ids: Tensor) -> Tensor:
+        """(B, T, d) states behind the last norm: `head_weight` makes logits of them, where only some are wanted."""
+        return self._states(ids, None, torch.ones_like(ids, dtype=torch.bool))[0]
+
     def _mask(self, document: Tensor | None) -> Mask:
         return document_mask(document) if document is not None and self.config.document_mask else None
 
