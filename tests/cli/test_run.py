@@ -111,18 +111,28 @@ def test_a_failed_shard_is_exit_code_75_with_a_table(tmp_path: Path, source: Pat
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["run", "finweb", "--input", "IN"], "did you mean 'fineweb'"),
+        pytest.param(["run", "finweb", "--input", "IN"], "did you mean 'fineweb'", marks=pytest.mark.ci),
         (["run", "gopher", "--input", "IN", "--set", "gopher_qualty.min_words=3"], "did you mean 'gopher_quality'"),
-        (["run", "gopher", "--input", "IN", "--set", "gopher_quality.min_word=3"], "did you mean 'min_words'"),
-        (["run", "gopher", "--input", "IN", "--set", "gopher_quality.min_words=x"], "has the wrong type"),
-        (["run", "gopher", "--input", "IN", "--set", "min_words"], "--set stage.field=value"),
+        pytest.param(
+            ["run", "gopher", "--input", "IN", "--set", "gopher_quality.min_word=3"],
+            "did you mean 'min_words'",
+            marks=pytest.mark.ci,
+        ),
+        pytest.param(
+            ["run", "gopher", "--input", "IN", "--set", "gopher_quality.min_words=x"],
+            "has the wrong type",
+            marks=pytest.mark.ci,
+        ),
+        pytest.param(
+            ["run", "gopher", "--input", "IN", "--set", "min_words"], "--set stage.field=value", marks=pytest.mark.ci
+        ),
         (["run", "gopher", "--input", "/does/not/exist"], "does not exist"),
-        (["run", "gopher"], "--input FOLDER"),
-        (["run", "nothing.py:mine", "--input", "IN"], "no Python file"),
-        (["run", "nothing.json"], "no file at nothing.json"),
+        pytest.param(["run", "gopher"], "--input FOLDER", marks=pytest.mark.ci),
+        pytest.param(["run", "nothing.py:mine", "--input", "IN"], "no Python file", marks=pytest.mark.ci),
+        pytest.param(["run", "nothing.json"], "no file at nothing.json", marks=pytest.mark.ci),
         (["run", "gopher", "--input", "IN", "--document-seconds", "0"], "is not above 0"),
-        (["run", "gopher", "--input", "IN", "--sample-dropped", "2"], "is no share"),
-        (["run", "gopher", "--input", "nope://x"], "cannot open nope://x"),
+        pytest.param(["run", "gopher", "--input", "IN", "--sample-dropped", "2"], "is no share", marks=pytest.mark.ci),
+        pytest.param(["run", "gopher", "--input", "nope://x"], "cannot open nope://x", marks=pytest.mark.ci),
     ],
 )
 def test_bad_configuration_is_exit_code_2_with_what_to_do(
@@ -140,10 +150,10 @@ def test_bad_configuration_is_exit_code_2_with_what_to_do(
     ("name", "text", "message"),
     [
         ("broken.py", "def f(:\n", "SyntaxError"),
-        ("missing.py", "import json\nimport no_such_module_here\n", "line 2"),
-        ("empty.py", "x = 1\n", "pipelines and functions in it: none"),
+        pytest.param("missing.py", "import json\nimport no_such_module_here\n", "line 2", marks=pytest.mark.ci),
+        pytest.param("empty.py", "x = 1\n", "pipelines and functions in it: none", marks=pytest.mark.ci),
         ("bad.yaml", "recipe: r\nstages:\n  - config: {}\n", "is no stage"),
-        ("bad.json", "{", "cannot be read"),
+        pytest.param("bad.json", "{", "cannot be read", marks=pytest.mark.ci),
     ],
 )
 def test_recipes_that_cannot_be_read(tmp_path: Path, source: Path, name: str, text: str, message: str) -> None:
@@ -248,7 +258,7 @@ def test_the_command_line_stays_small() -> None:
     assert names == {
         "run", "refilter", "plan", "status", "report", "clusters", "stages", "doctor",
         "label", "train_classifier", "training_set", "threshold", "bins",
-        "tokenize", "origin", "export", "decontaminate", "mix",
+        "tokenize", "origin", "export", "decontaminate", "mix", "ablate",
     }  # fmt: skip
 
 

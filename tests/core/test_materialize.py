@@ -41,10 +41,10 @@ def source(write_jsonl: Callable[..., Path]) -> Path:
 @pytest.mark.parametrize(
     ("places", "begins"),
     [
-        ((), ["read_jsonl", "exact_dedup"]),
-        ((0,), ["read_jsonl", "materialize", "exact_dedup"]),
+        pytest.param((), ["read_jsonl", "exact_dedup"], marks=pytest.mark.ci),
+        pytest.param((0,), ["read_jsonl", "materialize", "exact_dedup"], marks=pytest.mark.ci),
         ((1,), ["read_jsonl", "materialize", "exact_dedup"]),
-        ((2,), ["read_jsonl", "exact_dedup", "materialize"]),
+        pytest.param((2,), ["read_jsonl", "exact_dedup", "materialize"], marks=pytest.mark.ci),
         ((0, 1, 2), ["read_jsonl", "materialize", "materialize_2", "exact_dedup", "materialize_3"]),
     ],
 )

@@ -73,7 +73,12 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("stage", CASES, ids=lambda stage: f"{stage.unit}-{stage.keep}-{stage.more_than}")
+MORE = [pytest.param(CASES[number], marks=pytest.mark.ci) for number in (0, 1, 3, 5, 6)]
+
+
+@pytest.mark.parametrize(
+    "stage", [CASES[2], CASES[4], CASES[7], *MORE], ids=lambda stage: f"{stage.unit}-{stage.keep}-{stage.more_than}"
+)
 def test_what_is_left_is_what_the_twin_leaves(
     write_jsonl: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: LineDedup
 ) -> None:
@@ -165,7 +170,7 @@ def test_documents_that_are_dropped_say_why_and_keep_their_text(write_jsonl: Wri
     ]
 
 
-@pytest.mark.parametrize("unit", ["line", "sentences"])
+@pytest.mark.parametrize("unit", [pytest.param("line", marks=pytest.mark.ci), "sentences"])
 def test_samples_show_what_was_removed(write_jsonl: Write, tmp_path: Path, unit: str, monkeypatch: Any) -> None:
     monkeypatch.setattr(repeats, "SAMPLED", 8)
     texts = passages(150, seed=3)

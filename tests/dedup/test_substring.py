@@ -96,7 +96,9 @@ def runs_in(found: dict[str, dict[str, Any]]) -> list[list[tuple[int, int]]]:
     return [list(zip(row["first_words"], row["words"], strict=True)) for row in found.values()]
 
 
-@pytest.mark.parametrize("stage", CASES, ids=lambda stage: str(stage.min_words))
+@pytest.mark.parametrize(
+    "stage", [CASES[0], pytest.param(CASES[1], marks=pytest.mark.ci)], ids=lambda stage: str(stage.min_words)
+)
 def test_what_is_left_is_what_the_twin_leaves(
     write_jsonl: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: SubstringDedup
 ) -> None:
@@ -233,6 +235,7 @@ def test_windows_with_one_key_are_told_apart_by_their_checks() -> None:
     assert not marks.firsts(places).any()
 
 
+@pytest.mark.ci  # sample: test_lines.test_on_a_crawl
 def test_on_a_crawl(write_jsonl: Write, tmp_path: Path) -> None:
     source, texts = crawl(write_jsonl, 400)
     stage = SubstringDedup()

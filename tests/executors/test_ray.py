@@ -100,6 +100,7 @@ def test_a_shard_that_fails_makes_the_run_fail(tmp_path: Path, machines: Path) -
     assert len(rows(tmp_path / "out", "data")) == 32, "the others are committed"
 
 
+@pytest.mark.ci  # sample: test_a_shard_that_fails_makes_the_run_fail, and test_poison
 def test_poison_costs_only_itself_there_too(tmp_path: Path, machines: Path) -> None:
     source = tmp_path / "in"
     source.mkdir()
@@ -111,7 +112,9 @@ def test_poison_costs_only_itself_there_too(tmp_path: Path, machines: Path) -> N
     assert [row["cause"] for row in rows(tmp_path / "out", "quarantine")] == ["killed_sigsegv", "killed_sigkill"]
 
 
-@pytest.mark.parametrize(("workers", "most"), [(1, 1), (4, 4), (0, 6)])
+@pytest.mark.parametrize(
+    ("workers", "most"), [(1, 1), pytest.param(4, 4, marks=pytest.mark.ci), pytest.param(0, 6, marks=pytest.mark.ci)]
+)
 def test_a_bounded_number_is_in_flight(
     tmp_path: Path, machines: Path, monkeypatch: pytest.MonkeyPatch, workers: int, most: int
 ) -> None:
@@ -129,6 +132,7 @@ def test_a_bounded_number_is_in_flight(
     assert max(flying) == most
 
 
+@pytest.mark.ci
 def test_another_recipe_in_the_same_session_and_folder(tmp_path: Path, machines: Path) -> None:
     """The processes of the session have read the first one."""
     source = jsonl(tmp_path / "in", 4, 20)

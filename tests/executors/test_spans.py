@@ -81,7 +81,7 @@ def published(out: Path, kind: str = "data") -> pa.Table:
     return pa.concat_tables([pq.read_table(path) for path in sorted((out / kind).glob("*.parquet"))])
 
 
-@pytest.mark.parametrize("by", ["text", "payload"])
+@pytest.mark.parametrize("by", [pytest.param("text", marks=pytest.mark.ci), "payload"])
 def test_the_documents_of_whole_files(tmp_path: Path, source: Path, by: str) -> None:
     """`by="payload"` reads the archives twice: the second time from the corrected places too."""
     whole = list_inputs(str(source), (".warc.gz",))

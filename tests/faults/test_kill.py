@@ -211,7 +211,7 @@ def at_failpoint(killing: Killing, shim: Shim, name: str, number: int, action: i
     "name",
     [
         "output half written",
-        "manifest after link",
+        pytest.param("manifest after link", marks=pytest.mark.ci),
         pytest.param("manifest before link", marks=pytest.mark.ci),
         pytest.param("output after rename", marks=pytest.mark.ci),
     ],

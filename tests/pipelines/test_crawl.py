@@ -1,6 +1,7 @@
 """The whole crawl of the developers: conservation, unique ids, stable order, same bytes with 1 and 2 workers.
 
-Slow (`make test-slow`); the fast suite runs the first file of it.
+Slow (`make test-slow`); `make test-ci` runs the first file of it, the fast suite the bundled archive
+(`test_recipes`).
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ def check(source: Path, out: Path) -> None:
         assert offsets == sorted(offsets)
 
 
+@pytest.mark.ci  # sample: test_recipes.test_conservation_order_and_ids
 def test_the_first_file_of_the_crawl(shared: Path, tmp_path: Path) -> None:
     source = tmp_path / "in"
     source.mkdir()

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.executors.support import digests, rows, run
+from tests.pipelines.test_crawl import check
 from tokenmill import ExtractText, GopherQuality, LanguageFilter, Pipeline, ReadWarc, WriteParquet
 from tokenmill.core.plan import make_plan
 from tokenmill.core.schema import FINEWEB
@@ -114,9 +115,14 @@ def test_dropped_rows_name_the_rule_that_decided(fineweb: Path) -> None:
     assert by_reason["read_warc.not_200"]["url"].startswith("http")
 
 
+@pytest.mark.ci  # sample: tests/executors/test_run.py, with 0, 1 and 2 workers
 def test_inline_and_child_process_give_the_same_bytes(fineweb: Path, tmp_path: Path) -> None:
     run(recipe("fineweb"), EXAMPLE, tmp_path / "out", workers=0)
     assert digests(tmp_path / "out") == digests(fineweb)
+
+
+def test_conservation_order_and_ids(fineweb: Path) -> None:
+    check(EXAMPLE, fineweb)
 
 
 GOLDEN: dict[str, tuple[int, int]] = {

@@ -47,7 +47,10 @@ GOLDEN: dict[str, dict[str, tuple[int, int]]] = {
 """Stage -> documents (into, out) of it, for the stages that drop or change documents after the extraction."""
 
 
-@pytest.fixture(scope="module", params=sorted(GOLDEN))
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=pytest.mark.ci) if name == "refinedweb" else name for name in sorted(GOLDEN)],
+)
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     name: str = request.param
     out = tmp_path_factory.mktemp(name) / "out"

@@ -10,12 +10,11 @@ import numpy as np
 
 from tokenmill.text.compiled import entry
 from tokenmill.text.tables import tables
+from tokenmill.text.tokens_kernel import decode, look_up, tokens_between  # in a closure they would spoil numba's cache
 
 
 @cache
 def _kernel() -> Callable[..., Any]:
-    from tokenmill.text.tokens_kernel import decode, look_up, tokens_between
-
     def make(digest: str) -> Callable[..., Any]:
         def tokens(data: Any, t: Any, f: Any, starts: Any, ends: Any, known: Any) -> int:
             assert digest

@@ -328,7 +328,7 @@ def pool(shared: Path, file: int, count: int) -> pa.ChunkedArray:
     return pq.read_table(shared / f"pool/pool-00{file}.parquet", columns=["raw_text"])["raw_text"][:count]
 
 
-@pytest.mark.parametrize("name", ["gpt2", "gpt-neox-olmo"])
+@pytest.mark.parametrize("name", ["gpt2", pytest.param("gpt-neox-olmo", marks=pytest.mark.ci)])
 def test_pages(shared: Path, name: str) -> None:
     made = published(shared, name)
     plain = made.loaded.make()

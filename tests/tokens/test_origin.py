@@ -198,6 +198,7 @@ def test_text(tmp_path: Path) -> None:
         text_around(origin(shard, 0))
 
 
+@pytest.mark.ci  # sample: the tests above, with a tokenizer of words
 def test_text_of_a_real_tokenizer(tmp_path: Path, shared: Path) -> None:
     """Wherever the text is cut, the three parts are the text, except for characters that are cut."""
     from tokenizers import Tokenizer

@@ -151,7 +151,9 @@ def test_source_order_is_the_order_of_the_input(bpe: str, tmp_path: Path) -> Non
     assert TokenSet.open(tmp_path / "out").manifest.order == {"shuffled": False}
 
 
-@pytest.mark.parametrize("layout", format_names())
+@pytest.mark.parametrize(
+    "layout", [name if name == "megatron" else pytest.param(name, marks=pytest.mark.ci) for name in format_names()]
+)
 def test_every_layout_holds_the_same_tokens(bpe: str, tmp_path: Path, layout: str) -> None:
     write_documents(tmp_path / "in", count=30)
     run(pipeline(bpe, shard_tokens=300), tmp_path / "in", tmp_path / "ds")
@@ -277,8 +279,16 @@ def test_the_runs_go_when_the_set_is_complete(bpe: str, tmp_path: Path) -> None:
     assert not list((tmp_path / "out/phases").glob("*/run_ids/*"))
 
 
-@pytest.mark.parametrize("order", ["shuffled", "source"])
-@pytest.mark.parametrize("eos", [True, False])
+@pytest.mark.parametrize(
+    ("order", "eos"),
+    [
+        ("shuffled", False),
+        *(
+            pytest.param(*one, marks=pytest.mark.ci)
+            for one in (("shuffled", True), ("source", True), ("source", False))
+        ),
+    ],
+)
 def test_many_inputs_are_merged_first(
     bpe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: str, eos: bool
 ) -> None:
@@ -308,7 +318,7 @@ def test_tiny_documents_are_cut_into_runs_and_pieces(bpe: str, tmp_path: Path, m
     assert contents(tmp_path / "plain") == contents(tmp_path / "small")
 
 
-@pytest.mark.parametrize("left", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("left", [0.5, *(pytest.param(left, marks=pytest.mark.ci) for left in (0.0, 1.0))])
 def test_runs_that_are_damaged_before_they_are_used_are_made_again(
     bpe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: float
 ) -> None:
