@@ -38,3 +38,12 @@ def experiment(
         nats.append(found)
         values += np.log(found.sum(axis=2) / ease.sum()) / len(units)
     return Panel(tuple(f"arm {at}" for at in range(arms)), values, tuple(nats))
+
+
+def without(panel: Panel, arm: int, seeds: slice = slice(None)) -> Panel:
+    """The same without some runs of an arm."""
+    values, units = panel.values.copy(), tuple(nats.copy() for nats in panel.units)
+    values[arm, seeds] = np.nan
+    for nats in units:
+        nats[arm, seeds] = np.nan
+    return Panel(panel.arms, values, units)

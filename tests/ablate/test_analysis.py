@@ -73,6 +73,7 @@ def test_ladder(tmp_path: Path) -> None:
     assert found.scaling is not None
     assert found.scaling.arms == ("a", "b")
     assert found.scaling.p_best[0] > 0.9
+    assert any("branches of 3 trunks" in one for one in found.caveats)
     assert {run.parameters for run in found.scores.runs} == {16_000_000}
     assert len(found.everything.runs) == 18
     (tmp_path / "few").mkdir()
@@ -118,6 +119,39 @@ def test_the_proposal_is_checked_against_the_natural_mixture_alone(tmp_path: Pat
     assert (pair.estimate.seeds, pair.verdict, pair.better) == (2, "WIN", "proposal")
     assert found.regression is not None
     assert found.regression.targets.size == 12
+    # what was trained is shown, not what the regression says with the later runs
+    assert found.proposal is not None
+    assert found.proposal.weights.tolist() == [0.0, 1.0, 0.0]
+    assert found.proposal.predicted == pytest.approx(float(found.regression.predict([0.0, 1.0, 0.0])[0]))
+
+
+def test_noise_beyond_the_prior_and_missing_checks_are_told(tmp_path: Path) -> None:
+    arms = {"a": 0.0, "b": -0.1, "c": -0.2}
+    found = made(tmp_path, arms=arms, seeds=4, sigma=0.03, lr_check={"a": 0.0, "b": -0.1})
+    text = "\n".join(found.caveats)
+    assert found.judgement is not None
+    measured = 100 * found.judgement.measured.variance**0.5
+    assert f"{measured:.2f} % was measured with 6 degrees of freedom, the prior is 0." in text
+    assert "the learning-rate check was not run for 2 of 3 pairs" in text
+
+
+def test_few_units_are_told(tmp_path: Path) -> None:
+    found = made(tmp_path, arms={"a": 0.0, "b": -0.1}, units=6)
+    assert any(one.startswith("wikitext is measured on 6 units, which say as much as 6.0") for one in found.caveats)
+    (tmp_path / "more").mkdir()
+    assert not any("units" in one for one in made(tmp_path / "more", arms={"a": 0.0, "b": -0.1}).caveats)
+
+
+def test_lost_tables_do_not_stop_a_report(tmp_path: Path) -> None:
+    write_ablation(tmp_path, arms={"a": 0.0, "b": -0.1, "c": -0.1}, held_out=False, units=30, evals=4)
+    for path in tmp_path.glob("runs/compare/arm-2/seed-0*/items-*"):
+        path.unlink()
+    found = analyse(load(tmp_path), draws=100)
+    assert found.judgement is not None
+    pair = found.judgement.pair("b", "a")
+    assert pair is not None
+    assert pair.estimate.item_error > 0
+    assert any("c, seed 0 has lost tables" in one for one in found.caveats)
 
 
 def test_accuracies_that_say_nothing_yet_are_left_out(tmp_path: Path) -> None:

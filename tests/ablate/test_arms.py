@@ -16,7 +16,8 @@ import yaml
 from tests.ablate.test_prepare import ablation, documents, is_held, texts_of, write_source
 from tests.executors.support import digests, run
 from tokenmill.ablate.arms import arm_pipeline, plan_recipes, plan_shared, run_recipes
-from tokenmill.ablate.prepare import prepare
+from tokenmill.ablate.blend import blend
+from tokenmill.ablate.prepare import check, prepare, tokenizer_facts
 from tokenmill.ablate.spec import parse_ablation
 from tokenmill.core.errors import ConfigError
 from tokenmill.core.pipeline import Pipeline
@@ -31,6 +32,7 @@ from tokenmill.io.parquet import WriteParquet
 from tokenmill.io.runfolder import RunFolder
 from tokenmill.pipelines import recipe
 from tokenmill.tokens.bpe import BpeSettings, train_bpe
+from tokenmill.tokens.tokenizer import load_tokenizer
 from tokenmill.tokens.write import WriteTokens
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples/data"
@@ -116,6 +118,62 @@ def test_sets_of_another_tokenizer_are_refused(source: Path, tmp_path: Path) -> 
     whole = ablation(source, {"bare": {"tokens": "bare"}}, tokenizer=str(one))
     with pytest.raises(ConfigError, match="EOS None"):
         prepare(whole, tmp_path / "bare-out", workers=0)
+
+
+def test_what_does_not_fit_is_told_before_recipes_run_and_nothing_is_written(source: Path, tmp_path: Path) -> None:
+    """A set of another tokenizer, a mixture of a run or of a missing set, an id column that is not there."""
+    one, two = tokenizer_at(tmp_path / "one"), tokenizer_at(tmp_path / "two", 310)
+    tokenized(source / "0.jsonl", tmp_path / "set", one)
+    for name, wanted in (("of_run", {"run": "run"}), ("of_none", {"tokens": "nowhere"}), ("of_set", {"tokens": "set"})):
+        mixture = {"name": "m", "sources": {"a": wanted}, "stages": [{"name": "s"}]}
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(mixture))
+    for arm, message in (
+        ({"tokens": "set"}, "arm late has been made with another tokenizer"),
+        ({"mixture": "of_set.yaml"}, "arm late has been made with another tokenizer"),
+        ({"mixture": "of_run.yaml"}, "source a of the mixture is a run"),
+        ({"mixture": "of_none.yaml"}, "nowhere"),
+        ({"documents": "in", "id_column": "uuid"}, "has no column 'uuid'"),
+    ):
+        arms = {"first": {"recipe": "mine.yaml"}, "late": arm}
+        asked = ablation(source, arms, tokenizer=str(two))
+        with pytest.raises(ConfigError, match=message):
+            check(asked)
+        with pytest.raises(ConfigError, match=message):
+            prepare(asked, tmp_path / "o", workers=0)
+        assert not (tmp_path / "o/data").exists()
+
+
+def test_the_tokenizer_is_known_before_any_work(source: Path, tmp_path: Path) -> None:
+    one = tokenizer_at(tmp_path / "one", 310)
+    tokenized(source / "0.jsonl", tmp_path / "set", one)
+    for name, wanted in (("runs", {"run": "run"}), ("sets", {"tokens": "set"})):
+        mixture = {"name": "m", "sources": {"a": wanted}, "stages": [{"name": "s"}]}
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(mixture))
+    known = (310, load_tokenizer(str(one)).sha256)
+    documents = {"a": {"documents": "in"}}
+    assert tokenizer_facts(ablation(source, documents)) == (300, "")
+    assert tokenizer_facts(ablation(source, documents, tokenizer=str(one))) == known
+    for arm in ({"tokens": "set"}, {"mixture": "sets.yaml"}):
+        assert tokenizer_facts(ablation(source, {**documents, "b": arm}, tokenizer=None)) == known
+    with pytest.raises(ConfigError, match="source a of the mixture is a run"):
+        tokenizer_facts(ablation(source, {"b": {"mixture": "runs.yaml"}}, tokenizer=None))
+    with pytest.raises(ConfigError, match="vocabulary of 9 tokens is too small"):
+        tokenizer_facts(ablation(source, documents, tokenizer={"train": {"vocab_size": 9}}))
+
+
+def test_pages_of_token_sets_come_in_the_order_of_the_other_arms(source: Path, tmp_path: Path) -> None:
+    """Their tables say in which file a page was, which differs from set to set; its id is the same in all arms."""
+    one = tokenizer_at(tmp_path / "one")
+    lines = [line for number in range(3) for line in (source / f"{number}.jsonl").read_text().splitlines()]
+    (tmp_path / "moved.jsonl").write_text("\n".join(reversed(lines)))
+    tokenized(source, tmp_path / "set", one)
+    tokenized(tmp_path / "moved.jsonl", tmp_path / "moved", one)
+    arms = {"set": {"tokens": "set"}, "moved": {"tokens": "moved"}, "all": {"documents": "in"}}
+    found = prepare(ablation(source, arms, tokenizer=str(one)), tmp_path / "o", workers=0)
+    orders = [texts_of(arm, found.tokenizer) for arm in found.arms.values()]
+    assert orders[0] == orders[1] == orders[2]
+    blends = [blend({name: found.arms[name]}, {name: 1.0}, found.arms[name].tokens, 1) for name in arms]
+    assert len({view.read(0, view.tokens).tobytes() for view in blends}) == 1
 
 
 @pytest.mark.parametrize(("address", "first"), [("http://a.org/", "url_filter"), ("", "language_id")])

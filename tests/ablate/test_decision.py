@@ -74,8 +74,30 @@ def test_an_unfinished_candidate_shuts_the_gate(tmp_path: Path) -> None:
         path.unlink()
     found = decide(analyse(load(tmp_path), draws=200))
     assert not found["complete"]
+    assert found["provisional"]
+    assert (found["winner"], found["unscored"], found["p_best"]["late"]) == (None, ["late"], None)
+    assert found["verdict"] == "WIN"
+    assert found["leaders"] == ["other"]
     assert exit_code(found, "worse", "late") == 1
     assert exit_code(found, "worse", "other") == 0
+
+
+def test_arms_that_share_no_seed_are_not_ranked(tmp_path: Path) -> None:
+    write_ablation(tmp_path, arms={"main": 0.0, "other": -0.1}, held_out=False, evals=4)
+    for arm, seed in ((0, 0), (1, 1)):
+        for path in tmp_path.glob(f"runs/compare/arm-{arm}/seed-{seed}-*/result.json"):
+            path.unlink()
+    found = decide(analyse(load(tmp_path), draws=200))
+    assert (found["winner"], found["verdict"], found["pairs"]) == (None, "TIE", [])
+    assert set(found["leaders"]) == {"main", "other"}
+
+
+def test_many_arms_tie_with_an_equal(tmp_path: Path) -> None:
+    """The best is judged against all others, also where only the baseline's pairs would have been shown."""
+    arms = {"main": 0.0, **{f"arm {at}": -0.06 for at in range(7)}}
+    found = decided(tmp_path, arms=arms, seeds=2, units=20)
+    assert (found["winner"], found["verdict"]) == (None, "TIE")
+    assert len(found["leaders"]) == 7
 
 
 def test_unknown_names(tmp_path: Path) -> None:

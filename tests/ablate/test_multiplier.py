@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tokenmill.ablate.multiplier import effective_data
+from tokenmill.ablate.multiplier import MOST, effective_data
 from tokenmill.ablate.noise import Noise
 
 NOISE = Noise(0.001, 6, "test")
@@ -50,6 +50,23 @@ def test_the_decay_is_left_out() -> None:
     assert whole is not None
     assert found.value == pytest.approx(1.4, rel=0.02)
     assert whole.value < 1.15
+
+
+@pytest.mark.parametrize("drop", [1e-3, 1e-4, 1e-6])
+def test_flat_curves_say_nothing(drop: float) -> None:
+    """Repeated data: the loss rises again, and by its running minimum hardly falls."""
+    tokens = np.linspace(0, 6e5, 13)
+    base = np.array([[1.5, 1.0, 0.8, 0.75, 0.74, 0.74, 0.75, 0.76, 0.77, 0.78, 0.78, 0.78, 0.78]])
+    first, second = base.copy(), base.copy()
+    first[0, 9] -= 0.04 + 1.1 * drop
+    second[0, 9] -= 0.04 + drop
+    assert effective_data(tokens, first, second, NOISE) is None
+
+
+def test_ends_of_intervals_are_cut() -> None:
+    found = effective_data(TOKENS, curve(1.4, 1), curve(1.0, 1), Noise(0.015, 0.2, "hardly known"))
+    assert found is not None
+    assert found.interval == pytest.approx((1 / MOST, MOST))
 
 
 def test_nothing_to_say() -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from tests.executors.support import digests
 from tokenmill.ablate.held_out import limit, places
-from tokenmill.ablate.prepare import Prepared, prepare
+from tokenmill.ablate.prepare import Prepared, check, prepare
 from tokenmill.ablate.prepared import PreparedArm
 from tokenmill.ablate.spec import Ablation, parse_ablation
 from tokenmill.core.errors import ConfigError
@@ -257,6 +257,31 @@ def test_arms_with_the_same_documents_are_noted(source: Path, tmp_path: Path) ->
     found = prepare(ablation(source, arms), tmp_path / "out", workers=0)
     assert found.notes == ("arms one and two have the same documents: any difference is noise",)
     assert found.arms["one"].view(1).fingerprint == found.arms["two"].view(1).fingerprint
+
+
+def test_the_advice_of_a_failed_call_can_be_followed(source: Path, tmp_path: Path) -> None:
+    """What was written before the failure binds nothing, and lists that were made are made again where they must."""
+    (tmp_path / "pages").mkdir()
+    rows = documents(40)
+    table = {"uid": [row["id"] for row in rows], "body": [row["text"] for row in rows], "text": ["-"] * len(rows)}
+    pq.write_table(pa.table(table), tmp_path / "pages/a.parquet")
+    none = {"all": {"documents": "pages"}}
+    with pytest.raises(ConfigError, match="a larger share"):
+        prepare(ablation(source, none, evaluate={"held_out": 0.0001}), tmp_path / "out", workers=0)
+    changed = {"all": {"documents": "pages", "text_column": "body", "id_column": "uid"}}
+    found = prepare(ablation(source, changed), tmp_path / "out", workers=0)
+    wanted = sorted(row["text"] for row in rows if not is_held(row))
+    assert sorted(texts_of(found.arms["all"], found.tokenizer)) == wanted
+    with pytest.raises(ConfigError, match=r"held_out is 0.2 there, 0.3 here[\s\S]*leave these settings"):
+        prepare(ablation(source, changed, evaluate={"held_out": 0.3}), tmp_path / "out", workers=0)
+
+
+def test_pages_without_ids_are_noted(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "bare").mkdir()
+    (tmp_path / "bare/a.jsonl").write_text("\n".join(json.dumps({"text": row["text"]}) for row in documents()))
+    notes = check(ablation(source, {"all": {"documents": "in"}, "bare": {"documents": "bare"}})).notes
+    assert len(notes) == 1
+    assert notes[0].startswith("documents of arm bare have no column 'id'")
 
 
 def test_changed_documents_are_refused(source: Path, tmp_path: Path) -> None:

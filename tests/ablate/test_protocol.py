@@ -47,3 +47,22 @@ def test_an_unknown_training_setting_is_refused(tmp_path: Path) -> None:
     ablation = small_ablation(tmp_path, train={"learning_rate": 0.1})
     with pytest.raises(ConfigError, match="learning_rate"):
         make_protocol(ablation, vocab_size=300)
+
+
+def test_the_hash_does_not_change_with_the_machine(tmp_path: Path) -> None:
+    protocol = make_protocol(small_ablation(tmp_path), vocab_size=300, tokenizer="a" * 64)
+    base = protocol.to_json()
+    for changes in (
+        {"micro_tokens": 64},
+        {"checkpoint_every": 3},
+        {"keep_steps": (2,)},
+        {"log_every": 7},
+        {"compile": True},
+        {"shard": True},
+        {"track": "trackio"},
+        {"activation_checkpointing": True},
+    ):
+        found = protocol.with_settings(**changes).to_json()
+        assert found["hash"] == base["hash"], changes
+        assert found["settings"] != base["settings"], "the record has them all"
+    assert protocol.with_settings(weight_decay=0.2).to_json()["hash"] != base["hash"]

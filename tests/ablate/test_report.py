@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
+import json
 import re
 import xml.etree.ElementTree
 from html.parser import HTMLParser
@@ -14,9 +16,13 @@ import numpy as np
 import pytest
 
 from tests.ablate.runs import write_ablation
-from tokenmill.ablate.report.page import escape
-from tokenmill.ablate.report.style import amount, inline, label, looks
+from tokenmill.ablate.analysis import analyse
+from tokenmill.ablate.decision import decide
+from tokenmill.ablate.report.page import contents, escape, render_html, render_markdown
+from tokenmill.ablate.report.style import amount, inline, label, legend_columns, looks
+from tokenmill.ablate.report.tables import all_tables, scores_table
 from tokenmill.ablate.report.write import write_report
+from tokenmill.ablate.scores import load
 
 HOSTILE = 'x<script>alert(1)</script>|$\\frac{1}$ _`"&'
 PLAIN = "_fine web"
@@ -186,6 +192,68 @@ def test_labels() -> None:
     assert len(label("x" * 500)) == 32
     assert label("a\nb\x00c") == "a b c"
     assert [amount(v) for v in (0, 999, 1500, 2.5e6, 3e9, 1e13)] == ["0", "999", "1.5k", "2.5M", "3B", "10T"]
+
+
+def test_columns_of_legends() -> None:
+    assert legend_columns(["a", "b"]) == 6
+    assert legend_columns(["fineweb_without_minhash_dedup", "raw"]) == 2
+    assert legend_columns(["x" * 500]) == 1
+
+
+def test_names_that_hide_or_calculate(tmp_path: Path) -> None:
+    arms = {"=1+1": 0.0, "\u202egnp.exe": -0.1, "@sum": 0.0}
+    write_ablation(tmp_path, arms=arms, held_out=False, seeds=1, evals=2, units=5, texts=("-text",))
+    analysis = analyse(load(tmp_path), draws=20)
+    tables = all_tables(analysis)
+    cells = {table.key: list(csv.DictReader(io.StringIO(table.to_csv()))) for table in tables}
+    assert [row["arm"] for row in cells["arms"]] == ["'=1+1", "gnp.exe", "'@sum"]
+    assert "'-text" in cells["scores"][0]
+    page = contents(analysis, decide(analysis), tables, [])
+    for text in (render_html(page), render_markdown(page)):
+        assert "gnp.exe" in text
+        assert "\u202e" not in text
+
+
+def test_scores_of_arms_that_lack_a_seed(tmp_path: Path) -> None:
+    """Of two equal arms one lacks the seed that is worse for all: plain means would rank it first."""
+    write_ablation(tmp_path, arms={"a": 0.0, "b": 0.003}, held_out=False, evals=3, units=10, sigma=0.0)
+    for arm in (0, 1):
+        (path,) = tmp_path.glob(f"runs/compare/arm-{arm}/seed-1*/evals.jsonl")
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        for row in rows:
+            row["metrics"] = {name: value * 1.2 for name, value in row["metrics"].items()}
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    next(tmp_path.glob("runs/compare/arm-1/seed-1*/result.json")).unlink()
+    analysis = analyse(load(tmp_path), draws=50)
+    rows = scores_table(analysis).rows
+    gain = {row[0]: row[5] for row in rows}
+    effect = float(analysis.panel.values[0, 0] - analysis.panel.values[1, 0])
+    assert gain == {"a": pytest.approx(0), "b": pytest.approx(effect)}
+    assert abs(effect) < 0.05
+
+
+def test_headlines_of_the_unfinished_and_of_margins(tmp_path: Path) -> None:
+    write_ablation(tmp_path, arms={"a": 0.0, "b": -0.2, "c": 0.0}, held_out=False, evals=3, units=40)
+
+    def headline() -> tuple[str, str]:
+        analysis = analyse(load(tmp_path), draws=100)
+        page = contents(analysis, decide(analysis), [], [])
+        return page.headline, " ".join(page.details)
+
+    for path in tmp_path.glob("runs/compare/arm-2/seed-1*/result.json"):
+        path.unlink()
+    assert headline()[0] == "WIN: b wins (unfinished: 1 run is missing)"
+    for path in tmp_path.glob("runs/compare/arm-2/seed-0*/result.json"):
+        path.unlink()
+    assert headline()[0] == "WIN: b wins (unfinished: c has no run)"
+    path = tmp_path / "ablation.json"
+    record = json.loads(path.read_text())
+    record["protocol"]["margin"] = 0.5
+    path.write_text(json.dumps(record))
+    assert "This effect is within the margin of 50 %" in headline()[1]
+    record["protocol"]["margin"] = 0.197
+    path.write_text(json.dumps(record))
+    assert "from the margin of 19.7 % would take" in headline()[1]
 
 
 def test_looks_differ_without_colour() -> None:

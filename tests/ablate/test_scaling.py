@@ -91,6 +91,40 @@ def test_refused_and_warned() -> None:
     assert narrow.common[0].loss(6.4e7, 1.28e9) == pytest.approx(float(law(TRUTH, 6.4e7, 1.28e9)), rel=0.02)
 
 
+def branches(seed: int, share: float = 0.8, noise: float = 0.003) -> dict[str, Points]:
+    """Two equal arms whose runs of one size are branches of one trunk."""
+    random = np.random.default_rng(seed)
+    trunks = np.repeat(np.arange(4), 3)
+    found = {}
+    for name in ("a", "b"):
+        error = np.sqrt(share) * random.normal(0, noise, 4)[trunks] + np.sqrt(1 - share) * random.normal(0, noise, 12)
+        found[name] = Points(N, D, law(TRUTH, N, D) * np.exp(error), trunks)
+    return found
+
+
+def test_branches_of_a_trunk_say_less_than_runs_of_their_own() -> None:
+    together = branches(0)
+    apart = {name: Points(one.parameters, one.tokens, one.loss) for name, one in together.items()}
+    one, other = (fit_scaling(points, draws=60) for points in (together, apart))
+    assert np.array_equal(one.predicted, other.predicted)
+    assert (np.ptp(one.intervals, axis=1) > 1.3 * np.ptp(other.intervals, axis=1)).all()
+    assert one.p_best.max() < other.p_best.max()
+    assert any("branches of 4 trunks: 80 %" in caveat for caveat in one.caveats)
+    assert not any("branches" in caveat for caveat in other.caveats)
+
+
+@pytest.mark.ci
+def test_intervals_of_branches_cover() -> None:
+    held, sure = 0, 0
+    for seed in range(40):
+        found = fit_scaling(branches(seed), draws=150)
+        held += int((found.intervals[:, 0] <= law(TRUTH, *found.target)).sum())
+        held -= int((found.intervals[:, 1] < law(TRUTH, *found.target)).sum())
+        sure += found.p_best.max() > 0.95
+    assert 0.8 <= held / 80
+    assert sure <= 8  # of equal arms 10 %, and 2 deviations
+
+
 def test_deterministic() -> None:
     one, other = (fit_scaling({"a": points(noise=0.01)}, draws=20, seed=3) for _ in range(2))
     assert np.array_equal(one.common[0].draws, other.common[0].draws)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from pathlib import Path
@@ -81,6 +82,58 @@ def test_runs_that_were_not_listed_yet_are_missing(folder: Path) -> None:
     assert load(folder).missing == ("clean, seed 1: not started",)
 
 
+def test_a_run_whose_final_scores_are_no_numbers_is_not_finished(folder: Path) -> None:
+    path = folder / "runs/compare/arm-1/seed-0-1300000-600000/evals.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows[-1]["metrics"]["task/sciq/bpb"] = None
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    scores = load(folder)
+    (missing,) = scores.missing
+    assert missing.startswith("clean, seed 0: its final evaluations have no task/sciq/bpb; delete its folder (runs/")
+    assert np.isnan(scores.final("task/sciq/bpb")).tolist() == [[False, False], [True, False]]
+    assert np.isfinite(scores.final("text/wikitext/bpb")).all()
+
+
+def test_a_cut_table_is_named(folder: Path) -> None:
+    scores = load(folder)
+    path = scores.runs[0].tables[-1]
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ConfigError, match="a table of items cannot be read") as error:
+        scores.units("task/sciq")
+    assert str(path) in str(error.value)
+    assert "or delete the file" in str(error.value)
+
+
+def test_lost_tables_are_told(folder: Path) -> None:
+    assert load(folder).doubts == ()
+    first, second = load(folder).runs[0], load(folder).runs[1]
+    first.tables[-1].unlink()
+    for path in second.tables:
+        path.unlink()
+    one, other = load(folder).doubts
+    assert one.startswith("raw, seed 0 has lost tables of items (step 100, in runs/")
+    assert one.endswith("the others count")
+    assert other.endswith("the noise of its items is not counted")
+    assert load(folder).units("task/sciq") is not None
+    for run in load(folder).runs[2:]:
+        run.tables[-1].unlink()
+    (together,) = load(folder).doubts
+    assert together.startswith("4 runs have lost tables of items; the first: raw, seed 0")
+
+
+def test_runs_with_other_settings_than_recorded_are_told(folder: Path) -> None:
+    settings = {"steps": 100, "lr": 0.004}
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    path = folder / "ablation.json"
+    found = json.loads(path.read_text())
+    for entry, used in zip(found["runs"], (settings, {**settings, "lr": 0.008}), strict=False):
+        entry["settings"] = digest
+        (folder / entry["folder"] / "run.json").write_text(json.dumps({"settings": used}))
+    path.write_text(json.dumps(found))
+    (doubt,) = load(folder).doubts
+    assert doubt.startswith("raw, seed 1 was trained with other settings than the record says")
+
+
 def test_other_items_are_refused(folder: Path) -> None:
     run = load(folder).run("raw", 0)
     assert run is not None
@@ -100,6 +153,8 @@ def test_no_ablation(tmp_path: Path) -> None:
 
 
 def test_final_value_and_centring() -> None:
-    assert final_value(np.array([9.0, 1.0, np.nan, 3.0]), 2) == 2.0
+    assert final_value(np.array([9.0, 1.0, 3.0]), 2) == 2.0
+    assert math.isnan(final_value(np.array([9.0, 1.0, np.nan, 3.0]), 2))
+    assert final_value(np.array([np.nan, 1.0, 3.0]), 2) == 2.0
     assert math.isnan(final_value(np.array([np.nan]), 3))
     assert random_centred([0.25, 1.0, 0.0], 0.25).tolist() == pytest.approx([0.0, 1.0, -1 / 3])

@@ -11,16 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.ablate.simulate import NOISE, SIGMA, experiment
+from tests.ablate.simulate import NOISE, SIGMA, experiment, without
+from tokenmill.ablate.items import PairDraws, bootstrap, item_noise
 from tokenmill.ablate.noise import Noise
 from tokenmill.ablate.statistics import (
     Estimate,
     Panel,
     Spread,
-    bootstrap,
     compare,
     holm,
-    item_noise,
     joint_draws,
     moderate,
     rank_shares,
@@ -182,6 +181,26 @@ def test_detectable_effect_has_its_power() -> None:
     assert found.detectable == pytest.approx(detectable)
 
 
+def test_detectable_counts_comparisons_and_the_margin() -> None:
+    """At the level of a verdict over 15 pairs, beyond a margin of 0.5 %, 80 % of experiments find it."""
+    panel = Panel(("a", "b"), np.array([[0.0] * 3, [0.01] * 3]))
+    spread, level, zero = Spread(SIGMA**2, 40.0), 0.025 / 15, np.zeros((2, 2))
+    found = compare(panel, 0, 1, spread, zero, NOTHING, 0.005, level)
+    assert found is not None
+    random = np.random.default_rng(6)
+    effects = random.normal(found.detectable, found.error, 4000)
+    errors = found.error * np.sqrt(random.chisquare(40, 4000) / 40)
+    assert ((effects - 0.005) / errors > t_quantile(1 - level / 2, 40)).mean() == pytest.approx(0.8, abs=0.025)
+    one = compare(panel, 0, 1, spread, zero, NOTHING)
+    assert one is not None
+    assert one.seeds_needed is not None
+    assert found.seeds_needed is not None
+    assert found.seeds_needed > one.seeds_needed
+    within = compare(panel, 0, 1, spread, zero, NOTHING, 0.02, level)
+    assert within is not None
+    assert within.seeds_needed is None
+
+
 def test_seeds_needed() -> None:
     spread = Spread(SIGMA**2, 40.0)
     small = compare(Panel(("a", "b"), np.array([[0.0, 0], [0.001, 0.001]])), 0, 1, spread, np.zeros((2, 2)), NOTHING)
@@ -211,6 +230,18 @@ def test_margin() -> None:
     turned = compare(Panel(("b", "a"), values[::-1]), 0, 1, spread, zero, NOTHING, 0.003)
     assert turned is not None
     assert turned.p_better == pytest.approx(1 - above.p_better)
+
+
+def test_a_bootstrap_over_the_seeds_of_a_pair() -> None:
+    panel = without(experiment(np.random.default_rng(2), 3, 3), 2, slice(1, None))
+    pairs = PairDraws(panel, draws=50)
+    both = pairs.of(0, 1)
+    assert np.array_equal(both[:, :2], bootstrap(panel.of([0, 1]), draws=50))
+    assert np.isnan(both[:, 2]).all()
+    assert np.isfinite(pairs.of(0, 2)[:, [0, 2]]).all()
+    assert PairDraws(without(panel, 2), draws=50).of(0, 2).size == 0
+    lost = Panel(panel.arms, panel.values, (np.full_like(panel.units[0], np.nan),))
+    assert np.isfinite(PairDraws(lost, draws=50).of(0, 1)[:, :2]).all()
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenmill.ablate.student import incomplete_beta, t_cdf, t_quantile
+from tokenmill.ablate.student import f_above, incomplete_beta, t_cdf, t_quantile
 
 TABLE = {
     # degrees of freedom: quantiles of 0.90, 0.95, 0.975, 0.99, 0.995
@@ -51,6 +51,14 @@ def test_against_the_density(t: float, df: float) -> None:
 @given(st.floats(0.001, 0.999), st.floats(0.5, 500))
 def test_the_quantile_is_the_inverse(p: float, df: float) -> None:
     assert t_cdf(t_quantile(p, df), df) == pytest.approx(p, abs=1e-10)
+
+
+@pytest.mark.parametrize(("df", "below", "limit"), [(1, 6, 5.987), (4, 10, 3.478), (3, 20, 3.098), (10, 10, 2.978)])
+def test_printed_tables_of_f(df: int, below: int, limit: float) -> None:
+    """95 % quantiles."""
+    assert f_above(limit, df, below) == pytest.approx(0.05, abs=2e-4)
+    assert f_above(0.0, df, below) == 1
+    assert math.isnan(f_above(limit, 0, below))
 
 
 def test_edges() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ import pytest
 from tests.ablate.small import small_ablation
 from tokenmill.ablate.anneal import read_anneal
 from tokenmill.ablate.blend import blend
+from tokenmill.ablate.check import check
 from tokenmill.ablate.ladder import read_ladder
-from tokenmill.ablate.mixing import read_mixing
+from tokenmill.ablate.mixing import NATURAL, PROPOSAL, check_jobs, read_mixing
 from tokenmill.ablate.prepare import Prepared, prepare
-from tokenmill.ablate.run import run
+from tokenmill.ablate.run import Outcome, run
 from tokenmill.core.errors import ConfigError
 
 
@@ -69,6 +71,8 @@ def test_a_blend_of_one_repeats_it_as_often_as_it_takes(prepared: Prepared) -> N
         ({"sizes": ["1M", "2M"], "ratios": [5, 10]}, "too few"),
         ({"size": ["1M"]}, "size"),
         ({"sizes": ["1M", "1M"]}, "different"),
+        ({"sizes": ["100k", "0.1M", "1M"]}, "same size"),
+        ({"sizes": ["1M", "../x", "2M"]}, "../x"),
         ({"ratios": [5, -1, 2]}, "above 0"),
         ({"target": {"parameters": "1B"}}, "parameters, tokens"),
         ([1], "mapping"),
@@ -85,6 +89,7 @@ def test_sections_have_defaults() -> None:
         "parameters": 1e9,
         "tokens": 2e10,
     }
+    assert read_ladder({"sizes": ["2M", "900k", "1.5M"]}, "cpu").sizes == ("900k", "1.5M", "2M"), "smallest first"
     assert read_mixing(None, 3).mixtures >= 5
     assert read_anneal(None, ["a", "b", "c"], "b").candidates == ("a", "c")
 
@@ -150,3 +155,33 @@ def test_mixtures_are_tried_and_the_proposal_is_trained(place: Path, prepared: P
     assert pairs
     again = run(ablation, place / "out", "mix", workers=0)
     assert again.decision == outcome.decision
+
+
+def test_another_proposal_has_another_place(place: Path) -> None:
+    study = check(small_ablation(place), "mix").outline
+
+    def places(share: float) -> list[str]:
+        weights = {NATURAL: {"junk": 0.5, "clean": 0.5}, PROPOSAL: {"junk": share, "clean": 1 - share}}
+        return [job.place for job in check_jobs(study, weights)]
+
+    one, other = places(0.1), places(0.2)
+    assert one == places(0.1)
+    assert [place for place in one if place in other] == ["runs/main/natural/seed-1"]
+
+
+@pytest.mark.ci
+def test_more_mixtures_may_propose_another_one(place: Path, prepared: Prepared, tmp_path: Path) -> None:
+    shutil.copytree(place / "out/data", tmp_path / "out/data")
+
+    def mixed(mixtures: int, strength: float = 2.0) -> Outcome:
+        ablation = small_ablation(place, mix={"mixtures": mixtures, "strength": strength})
+        return run(ablation, tmp_path / "out", "mix", workers=0)
+
+    assert mixed(6).complete
+    few = record(tmp_path / "out/mix")
+    with pytest.raises(ConfigError, match="other settings"):
+        mixed(6, strength=9)
+    assert record(tmp_path / "out/mix") == few, "the proposal that is there stays"
+    assert mixed(9).complete
+    assert mixed(6).complete, "and back: nothing of either is lost"
+    assert record(tmp_path / "out/mix") == few

@@ -8,9 +8,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from tests.ablate.simulate import NOISE, experiment
+from tests.ablate.simulate import NOISE, experiment, without
 from tokenmill.ablate.statistics import Panel
-from tokenmill.ablate.verdict import ALL_PAIRS, judge, turned, verdict_of
+from tokenmill.ablate.verdict import ALL_PAIRS, LEAN_LEVEL, judge, turned, two_sided, verdict_of
 
 DESIGNS = [(2, 2), (2, 3), (4, 2), (4, 3)]
 
@@ -86,13 +86,63 @@ def test_margin_and_equivalence() -> None:
     assert "equivalent" in pair.notes[0]
 
 
-def test_many_arms_are_compared_with_the_baseline_only() -> None:
+def test_many_arms_show_the_pairs_of_the_baseline_and_of_the_best() -> None:
     panel = experiment(np.random.default_rng(3), ALL_PAIRS + 2, 2, effect=0.05)
     found = judge(panel, NOISE, baseline=4)
-    assert {pair.second for pair in found.pairs} == {"arm 4"}
-    assert len(found.pairs) == ALL_PAIRS + 1
+    assert found.best == "arm 0"
+    assert all({"arm 0", "arm 4"} & {pair.first, pair.second} for pair in found.pairs)
+    assert len(found.pairs) == 2 * (ALL_PAIRS + 1) - 1
+    assert all(found.pair("arm 0", arm) is not None for arm in panel.arms[1:])
+    assert {p.first for p in found.pairs if "arm 4" in (p.first, p.second)} == {*panel.arms} - {"arm 4"}
     assert found.p_best.sum() == pytest.approx(1)
-    assert found.pair("arm 0", "arm 1") is None
+    assert found.pair("arm 1", "arm 2") is None
+    # the best could have been any of them: all 28 pairs count
+    least = min(found.pairs, key=lambda pair: pair.p)
+    assert least.p == pytest.approx(28 * two_sided(least.estimate))
+    assert least.estimate.level == pytest.approx(LEAN_LEVEL / 28)
+
+
+def test_one_of_many_equal_arms_is_no_winner() -> None:
+    """All but the baseline are equal and better: an arm that beats the baseline has not beaten the others."""
+    random = np.random.default_rng(1)
+    for _ in range(8):
+        panel = experiment(random, ALL_PAIRS + 1, 3)
+        panel.values[3] += 0.06
+        found = judge(panel, NOISE, baseline=3, draws=200)
+        best = [found.pair(found.best, arm) for arm in panel.arms if arm not in (found.best, "arm 3")]
+        assert all(pair is not None and pair.verdict == "TIE" for pair in best)
+
+
+@pytest.mark.parametrize("seeds", [slice(None), slice(1, None)])
+def test_a_missing_run_takes_no_noise_from_other_pairs(seeds: slice) -> None:
+    whole = experiment(np.random.default_rng(7), 3, 3)
+    gaps = judge(without(whole, 2, seeds), NOISE, draws=200).pair("arm 0", "arm 1")
+    alone = judge(whole.of([0, 1]), NOISE, draws=200).pair("arm 0", "arm 1")
+    assert gaps is not None
+    assert alone is not None
+    assert gaps.estimate.item_error == pytest.approx(alone.estimate.item_error, rel=0.15)
+    assert gaps.estimate.item_error > 0.002
+    assert gaps.estimate.bootstrap == pytest.approx(alone.estimate.bootstrap)
+
+
+@pytest.mark.parametrize("seeds", [slice(None), slice(1, None)])
+def test_identical_arms_tie_where_runs_are_missing(seeds: slice) -> None:
+    random = np.random.default_rng(11)
+    wrong = 0
+    for number in range(100):
+        found = judge(without(experiment(random, 3, 3), 2, seeds), NOISE, draws=100, seed=number)
+        wrong += any(pair.verdict != "TIE" for pair in found.pairs)
+    assert wrong <= 5
+
+
+def test_runs_that_are_noisier_than_believed_speak_for_themselves() -> None:
+    panel = experiment(np.random.default_rng(3), 3, 4, sigma=0.012)
+    found = judge(panel, NOISE)
+    assert found.loud
+    assert found.spread == found.measured
+    quiet = judge(experiment(np.random.default_rng(3), 3, 4), NOISE)
+    assert not quiet.loud
+    assert quiet.spread.df == quiet.measured.df + NOISE.df
 
 
 def test_a_pair_from_both_sides() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -20,6 +21,8 @@ from tokenmill.cli.mixture_files import is_ablation, is_mixture
 from tokenmill.core.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
+SHAPELESS = dict.fromkeys(("layers", "width", "heads", "hidden"))
+"""The size decides."""
 
 
 @pytest.fixture
@@ -47,6 +50,66 @@ def test_the_plan_for_programs(file: Path, capsys: pytest.CaptureFixture[str]) -
     found = json.loads(capsys.readouterr().out)
     assert found["runs"] == 10
     assert found["protocol"]["seeds"] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("study", "changes", "runs", "lines"),
+    [
+        ("anneal", {"tokens": 8192}, 5, ["1 x trunk", "from step 26 of runs/trunk/junk/seed-0", "runs of anneal: 5"]),
+        (
+            "mix",
+            {"mix": {"mixtures": 6}},
+            9,
+            ["the weights of the proposal follow from the other runs", "runs of mix: 9"],
+        ),
+        (
+            "ladder",
+            {"ladder": {"sizes": ["130k", "470k"], "ratios": [0.02, 0.05, 0.1]}, "train": SHAPELESS},
+            12,
+            ["from step 20 of its trunk", "runs of ladder: 12"],
+        ),
+    ],
+)
+def test_the_plan_shows_the_runs_of_a_study(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], study: str, changes: dict[str, Any], runs: int, lines: list[str]
+) -> None:
+    small_ablation(tmp_path)
+    file = write(tmp_path, **changes)
+    request = AblateRequest(str(file), None, study, plan_only=True, device="cpu")
+    assert run_ablation(request) == 0
+    shown = capsys.readouterr().out
+    assert [line for line in lines if line not in shown] == []
+    assert run_ablation(dataclasses.replace(request, as_json=True)) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["runs"] == len(found["jobs"]) == runs
+    assert found["tokens"] == sum(job["tokens"] for job in found["jobs"])
+    branches = [job for job in found["jobs"] if job["folder"].endswith("-steps")]
+    assert all(job["steps"] < 20 for job in branches), "what another run has trained is not counted again"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"evaluate": {"tasks": ["next_wrod"]}}, "next_wrod"),
+        ({"input": ".", "arms": {"a": {"recipe": "finweb"}}}, "finweb"),
+        ({"anneal": {"base": "cleen"}}, "cleen"),
+        ({"arms": {"a": {"documents": "nowhere"}}}, "nowhere"),
+    ],
+)
+def test_the_plan_tells_what_cannot_be(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    small_ablation(tmp_path)
+    with pytest.raises(ConfigError, match=message):
+        run_ablation(AblateRequest(str(write(tmp_path, **changes)), None, plan_only=True, device="cpu"))
+
+
+def test_settings_of_a_recipe_are_changed_by_their_path(tmp_path: Path) -> None:
+    file = write(tmp_path, input=".", arms={"x": {"recipe": "fineweb"}, "y": {"recipe": "raw"}})
+    found = read_ablation(str(file), ["arms.x.set.gopher_quality.min_words=20", "arms.y.without=[minhash_dedup]"])
+    assert found.arms["x"].set == {"gopher_quality.min_words": 20}
+    assert found.arms["y"].without == ("minhash_dedup",)
+    assert read_ablation(str(file), ["arms.x.set={url_filter.lists: none}"]).arms["x"].set == {
+        "url_filter.lists": "none"
+    }
 
 
 def test_settings_are_changed_by_their_path(file: Path) -> None:
@@ -78,6 +141,26 @@ def test_wrong_settings_are_refused(file: Path, text: str, message: str) -> None
 def test_wrong_requests_are_refused_before_any_work(file: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         run_ablation(AblateRequest(str(file), **{"output": None, "device": "cpu", **changes}))
+
+
+@pytest.mark.parametrize(
+    ("study", "arms", "candidate", "message"),
+    [
+        ("compare", ["clean"], None, "needs two arms"),
+        ("ladder", ["junk", "clean"], "cleen", "cleen"),
+        ("mix", ["junk", "clean"], "clean", "clean"),
+        ("anneal", ["junk", "clean"], "junk", "junk"),
+    ],
+)
+def test_gates_that_cannot_be_are_refused_in_every_study(
+    tmp_path: Path, study: str, arms: list[str], candidate: str | None, message: str
+) -> None:
+    small_ablation(tmp_path)
+    file = write(tmp_path, arms={name: {"documents": name} for name in arms})
+    request = AblateRequest(str(file), str(tmp_path / "out"), study, fail_on="worse", candidate=candidate)
+    with pytest.raises(ConfigError, match=message):
+        run_ablation(request)
+    assert not (tmp_path / "out").exists()
 
 
 def test_ablations_are_told_from_mixtures(file: Path, tmp_path: Path) -> None:

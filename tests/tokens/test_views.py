@@ -117,6 +117,18 @@ def test_another_pool_with_the_same_documents_has_the_same_order(tmp_path: Path)
     assert order_of(DocumentView(here, range(60))) == order_of(DocumentView(there, range(60)))
 
 
+def test_the_order_by_ids_does_not_depend_on_files(tmp_path: Path) -> None:
+    """Pages that were read from other files: their `doc_id` differs, and the page without an id has that alone."""
+    sets, orders = [], []
+    for name, order in (("a", range(1, 61)), ("b", range(60, 0, -1))):
+        ids = [f"page-{n}" if n > 1 else None for n in order]
+        tags = {"doc_id": ["last" if n == 1 else f"{name}#{row}" for row, n in enumerate(order)], "id": ids}
+        sets.append(make_set(tmp_path / name, [[[n] for n in order]], tags=tags))
+        orders.append(order_of(DocumentView(sets[-1], range(60), seed=3, by=("id", "doc_id"))))
+    assert orders[0] == orders[1]
+    assert order_of(DocumentView(sets[0], range(60), seed=3)) != order_of(DocumentView(sets[1], range(60), seed=3))
+
+
 def test_copies_of_a_document_are_not_neighbours(tmp_path: Path) -> None:
     tokens = make_set(tmp_path, counted(40))
     order = order_of(DocumentView(tokens, [*range(40)] * 5))

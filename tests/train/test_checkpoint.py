@@ -84,6 +84,32 @@ def test_old_ones_go_but_those_that_are_asked_for(tmp_path: Path) -> None:
     assert left == [2, 5, 6, 7]
 
 
+def test_damaged_ones_that_are_newer_do_not_push_out_what_was_just_written(tmp_path: Path) -> None:
+    """As after a crash that damaged the last two: the run went on from 3, and wrote 4."""
+    for step in (2, 3, 8, 9):
+        checkpoints.save(tmp_path, make(step))
+    for step in (8, 9):
+        (checkpoints.path_of(tmp_path, step) / "random.pt").unlink()
+    checkpoints.save(tmp_path, make(4))
+    checkpoints.discard_old(tmp_path, (9,), 4)
+    assert sorted(one.name for one in (tmp_path / "checkpoints").iterdir()) == ["step-00000003", "step-00000004"]
+
+
+def test_the_digest_is_of_what_others_begin_from(tmp_path: Path) -> None:
+    one, times = make(3), {**make(3).state, "seconds": 7.5}
+    path = checkpoints.save(tmp_path, one)
+    digest = checkpoints.digest(path)
+    checkpoints.save(tmp_path, Checkpoint(one.model, one.optimizers, times, one.random))
+    assert checkpoints.digest(path) == digest
+    for other in (
+        Checkpoint({"weight": torch.ones(3, 4)}, one.optimizers, times, one.random),
+        Checkpoint(one.model, [{"state": {0: {"m": torch.ones(3, 4)}}}], times, one.random),
+        Checkpoint(one.model, one.optimizers, {**times, "loader": {"tokens": 0}}, one.random),
+    ):
+        checkpoints.save(tmp_path, other)
+        assert checkpoints.digest(path) != digest
+
+
 def test_no_checkpoint_no_digest(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no checkpoint"):
         checkpoints.digest(tmp_path / "step-00000001")

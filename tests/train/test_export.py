@@ -104,6 +104,25 @@ def test_other_folders_are_refused(tmp_path: Path) -> None:
         load_hf(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("model.safetensors", b"nothing"),
+        ("model.safetensors", b""),
+        ("config.json", b"[]"),
+        ("config.json", b'{"tokenmill": 3}'),
+        ("config.json", b'{"tokenmill": {"layers": 0}}'),
+        ("config.json", b"\xff"),
+    ],
+)
+def test_damaged_files_are_refused_by_name(file: str, content: bytes, tmp_path: Path) -> None:
+    export_hf(tiny(), tmp_path)
+    (tmp_path / file).write_bytes(content)
+    with pytest.raises(ConfigError, match="no model of tokenmill") as caught:
+        load_hf(tmp_path)
+    assert caught.value.where == str(tmp_path)
+
+
 def test_exporting_leaves_the_model_as_it_was(tmp_path: Path) -> None:
     model: Decoder = tiny()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}

@@ -101,7 +101,7 @@ def test_stopped_and_resumed_at_every_step_it_is_bit_by_bit_the_same(
     assert traces(tmp_path / "cut") == traces(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("stop", [1, 5])
+@pytest.mark.parametrize("stop", [pytest.param(1, marks=pytest.mark.ci), 5])
 def test_what_was_done_behind_a_checkpoint_is_done_again(stop: int, view: TokenView, tmp_path: Path) -> None:
     settings = make_settings(checkpoint_every=2, keep_steps=(1,))
     run(view, tmp_path / "whole", settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,7 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from tests.train.runs import make_model
+from tokenmill.train.data import count_labels
 from tokenmill.train.loss import IGNORED, _terms, chunked_cross_entropy
+from tokenmill.train.norm import RMSNorm
 
 
 def made(positions: int, vocab_size: int, padded: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
@@ -143,3 +147,34 @@ def test_what_is_compiled_for_gpus_is_the_same(narrow: torch.dtype) -> None:
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(compiled, plain)
     assert not torch.equal(plain, logits)
+
+
+def test_every_label_below_0_is_left_out() -> None:
+    """Also those that are not IGNORED, which would otherwise be learned as id 0."""
+    hidden, weight, labels = made(20, 9, 3)
+    other = torch.where(labels == IGNORED, torch.tensor(-1), labels)
+    assert (other != labels).any()
+    count = torch.tensor(7)
+    found = [chunked_cross_entropy(hidden, weight, one, normaliser=count, vocab_size=9) for one in (labels, other)]
+    assert found[0][0] == found[1][0]
+    grads = [torch.autograd.grad(one[0], (hidden, weight)) for one in found]
+    assert all(torch.equal(one, two) for one, two in zip(*grads, strict=True))
+    model = make_model()
+    ids = torch.arange(12)[None]
+    losses = [model(ids, torch.where(ids % 3 == 0, missing, ids)) for missing in (IGNORED, -1)]
+    assert losses[0].tokens == losses[1].tokens == 8
+    assert losses[0].total == losses[1].total
+    assert count_labels({"labels": np.array([[3, -1, -100, 0]])}) == 2
+
+
+@pytest.mark.parametrize("kind", ["loss", "norm"])
+def test_a_second_derivative_is_refused(kind: str) -> None:
+    """It would be that of the first pass's constants: wrong, without a word."""
+    hidden, weight, labels = made(5, 9, 3)
+    if kind == "loss":
+        value = chunked_cross_entropy(hidden, weight, labels, normaliser=torch.tensor(7), vocab_size=9)[0].square()
+    else:
+        value = RMSNorm(6, 1e-6).double()(hidden).square().sum()
+    (gradient,) = torch.autograd.grad(value, hidden, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.square().sum().backward()

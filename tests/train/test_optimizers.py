@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -126,13 +127,40 @@ def test_it_learns_and_its_state_comes_back(kind: str, tmp_path: Path) -> None:
     assert learn(second, after, range(5, 12)) == losses[5:]
 
 
+def test_settings_are_those_of_the_run_and_state_in_groups_is_that_of_the_checkpoint() -> None:
+    """A checkpoint of other settings, and an optimizer that counts steps in its groups, as schedule-free ones do."""
+
+    def made(**changes: Any) -> Optimizers:
+        one = torch.optim.SGD(make_model().parameters(), **{"lr": 0.1, "weight_decay": 0.1, **changes})
+        one.param_groups[0]["k"] = 0
+        return Optimizers([one], make_settings())
+
+    first = made()
+    first.each[0].param_groups[0]["k"] = 7
+    saved = first.state_dict()
+    cases: list[tuple[dict[str, float], float, float]] = [
+        ({}, 0.1, 0),
+        ({"weight_decay": 0.5, "momentum": 0.9}, 0.5, 0.9),
+    ]
+    for changes, decay, momentum in cases:
+        again = made(**changes)
+        again.load_state_dict(saved)
+        group = again.each[0].param_groups[0]
+        assert (group["weight_decay"], group["momentum"], group["k"]) == (decay, momentum, 7)
+        twice = made(**changes)
+        twice.load_state_dict(again.state_dict())
+        assert twice.each[0].param_groups[0]["k"] == 7
+
+
 def test_factories_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(FACTORY)
+    (tmp_path / "odd.py").write_text("1 / 0")
     model = make_model()
     for place, said in (
         (f"{tmp_path / 'mine.py'}:shampo", "has no shampo"),
         (f"{tmp_path / 'mine.py'}:nothing", "gave no optimizer"),
         ("not_a_module_of_anyone:soap", "cannot be imported"),
+        (f"{tmp_path / 'odd.py'}:soap", "cannot be imported"),
         (f"{tmp_path / 'other.py'}:soap", "no Python file"),
     ):
         with pytest.raises(ConfigError, match=said):

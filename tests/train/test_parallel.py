@@ -12,11 +12,17 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file
+from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from tests.train.runs import make_model, make_settings, make_view, run
 from tokenmill.core.errors import ConfigError
-from tokenmill.train.parallel import World, gather_whole, join, load_whole, total
+from tokenmill.train.checkpoint import path_of
+from tokenmill.train.export import load_hf
+from tokenmill.train.parallel import World, gather_whole, join, leave, load_whole, shard, total
+from tokenmill.train.start import load_weights
+from tokenmill.train.steps import autocast
 
 SCRIPT = """
 import json, sys, warnings
@@ -25,22 +31,28 @@ import torch
 torch.set_num_threads(1)
 from tests.train.runs import make_model, make_settings, run
 from tokenmill.tokens.views import WholeView
+from tokenmill.train.export import export_hf
 from tokenmill.train.parallel import leave
 view = WholeView(Path(sys.argv[1]) / "tokens")
 given = json.loads(sys.argv[2])
 model = make_model(**given["model"])
 for folder, changes, stop in given["runs"]:
     run(view, Path(folder), make_settings(**changes), model=model, stop_after=stop)
+    # what the first rank has written is there for all of them
+    assert (Path(folder) / "checkpoints").is_dir() and (stop or (Path(folder) / "result.json").is_file())
+if given["export"]:
+    export_hf(model, Path(given["export"]))
 leave()
 """
 
 
-def two(view: Path, runs: list[tuple[Path, dict[str, Any], int | None]], **model: Any) -> None:
-    """Two ranks, as torchrun starts them."""
+def two(view: Path, runs: list[tuple[Path, dict[str, Any], int | None]], export: str = "", **model: Any) -> None:
+    """Two ranks, as torchrun starts them. export: where the model goes at the end."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    given = json.dumps({"model": model, "runs": [(str(folder), changes, stop) for folder, changes, stop in runs]})
+    told = [(str(folder), changes, stop) for folder, changes, stop in runs]
+    given = json.dumps({"model": model, "runs": told, "export": export})
     processes = []
     for rank in range(2):
         world = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
@@ -54,6 +66,9 @@ def two(view: Path, runs: list[tuple[Path, dict[str, Any], int | None]], **model
     finally:
         for process in processes:
             process.kill()
+            process.wait()
+            assert process.stderr is not None
+            process.stderr.close()
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -104,8 +119,43 @@ def test_two_ranks_in_bf16_are_near_one(tmp_path: Path) -> None:
     view = make_view(tmp_path / "set")
     changes = {"precision": "bf16", "shard": True}
     run(view, tmp_path / "one", make_settings(**changes))
-    two(tmp_path / "set", [(tmp_path / "two", changes, None)])
+    two(tmp_path / "set", [(tmp_path / "two", changes, None)], export=str(tmp_path / "hf"))
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=0.02)
+    exported, trained = load_hf(tmp_path / "hf"), make_model()
+    load_weights(trained, tmp_path / "two")
+    assert all(torch.equal(one, other) for one, other in zip(exported.parameters(), trained.parameters(), strict=True))
+
+
+@pytest.mark.ci
+def test_ranks_wait_for_the_first_and_hear_its_errors(tmp_path: Path) -> None:
+    """A call on a finished folder, one with keep_steps that were not made, and one that is refused: no rank hangs."""
+    view = make_view(tmp_path / "set")
+    run(view, tmp_path / "done", make_settings(checkpoint_every=0))
+    kept: dict[str, Any] = {"checkpoint_every": 0, "keep_steps": [3]}
+    two(tmp_path / "set", [(tmp_path / "done", {"checkpoint_every": 0}, None), (tmp_path / "done", kept, None)])
+    assert path_of(tmp_path / "done", 3).is_dir()
+    with pytest.raises(AssertionError, match="with other settings"):
+        two(tmp_path / "set", [(tmp_path / "done", {"lr": 0.5}, None)])
+
+
+@pytest.mark.filterwarnings("ignore")  # of the stand-in for a group
+def test_a_router_is_not_gathered_in_bf16() -> None:
+    """Rounding would make ties, and change which experts are chosen."""
+    dist.init_process_group("fake", rank=0, world_size=2, store=FakeStore())
+    try:
+        model = make_model(experts=4)
+        settings = make_settings(precision="bf16", shard=True)
+        shard(model, settings, World(0, 2))
+        seen: dict[str, set[torch.dtype]] = {"router": set(), "qkv": set()}
+        for name, module in model.named_modules():
+            if (last := name.rpartition(".")[2]) in seen:
+                module.register_forward_hook(lambda one, *_, last=last: seen[last].add(one.weight.dtype))
+        ids = torch.zeros((1, 8), dtype=torch.int64)
+        with autocast(torch.device("cpu"), settings), torch.no_grad():
+            model.eval()(ids)
+        assert seen == {"router": {torch.float32}, "qkv": {torch.bfloat16}}
+    finally:
+        leave()
 
 
 def test_alone_there_is_no_world(monkeypatch: pytest.MonkeyPatch) -> None:

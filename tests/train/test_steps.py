@@ -166,3 +166,31 @@ def test_compiled_blocks_give_the_same_and_stay_out_of_the_way() -> None:
     with steps_of(model, settings):
         stepper = make_stepper(model, settings)
         assert [float(stepper.step(make_batch(number)).loss) for number in range(3)] == losses[False]
+
+
+@pytest.mark.ci
+@pytest.mark.filterwarnings("ignore")  # the compiler's own
+def test_the_twelfth_shape_of_a_process_is_compiled_as_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All blocks share a function, of which the compiler keeps eight versions, and then compiles no more."""
+    compiled: list[int] = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Any:
+        compiled[-1] += 1
+        return graph.forward
+
+    whole = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **given: whole(self, backend=backend, **given))
+    torch._dynamo.reset()
+    models = []
+    for number in range(12):
+        models.append(learned(hidden=8 * (number + 1)))
+        compiled.append(0)
+        settings = make_settings(compile=True)
+        with steps_of(models[-1], settings):
+            make_stepper(models[-1], settings).step(make_batch())
+    assert set(compiled) == {1}
+    compiled.append(0)
+    with steps_of(models[0], settings):  # it was forgotten; once is enough
+        for number in range(2):
+            make_stepper(models[0], settings).step(make_batch(number))
+    assert compiled[-1] == 1

@@ -26,6 +26,8 @@ from tokenmill.ablate.statistics import DRAWS, Panel, arm_means
 from tokenmill.ablate.verdict import Judgement, judge
 from tokenmill.core.errors import ConfigError
 
+FEW_UNITS = 20.0
+"""Units of a task or text, as if all were of one size, below which its noise is not known."""
 MOST_EPOCHS = 4.0
 """Repeated data is about as good as fresh up to here (Muennighoff et al. 2023, arXiv 2305.16264)."""
 LIMITS = (
@@ -64,25 +66,35 @@ class Analysis:
     @cached_property
     def caveats(self) -> tuple[str, ...]:
         """What a reader must know before believing the verdict; the general limits are `LIMITS`."""
-        found = [*map(str, self.everything.description.get("notes") or ()), *self.notes]
+        found = [*map(str, self.everything.description.get("notes") or ()), *self.notes, *self.everything.doubts]
         if self.everything.missing:
-            found.append(f"unfinished: {len(self.everything.missing)} runs are missing")
+            number = len(self.everything.missing)
+            found.append(f"unfinished: {number} run{' is' if number == 1 else 's are'} missing")
         for arm, fields in self.scores.description["arms"].items():
             epochs = _number(fields.get("epochs"))
             if epochs > MOST_EPOCHS:
                 found.append(f"{arm} saw its documents {epochs:.1f} times; more than {MOST_EPOCHS:g} is worth less")
-        if self.judgement is None:
-            return tuple(found)
-        if self.judgement.measured.df <= 0 and len(self.panel.arms) > 1:
-            found.append("the noise between seeds is assumed, not measured: run more seeds")
-        checks = {pair.lr_check for pair in self.judgement.pairs}
-        if "flips" in checks:
-            found.append("LR-sensitive: at a quarter of the learning rate some pairs are ranked the other way")
-        elif checks == {"not run"}:
-            found.append("the learning-rate check was not run")
+        found += self._few_units()
+        if self.judgement is not None:
+            found += _doubts_of(self.judgement)
         if self.scaling is not None:
             found.extend(self.scaling.caveats)
         return tuple(found)
+
+    def _few_units(self) -> list[str]:
+        found = []
+        for name in self.names:
+            units = self.scores.units(f"{self.primary}/{name}")
+            if units is None:
+                continue
+            number = units.bytes.size
+            equal = float(units.bytes.sum() ** 2 / (units.bytes**2).sum())
+            if equal < FEW_UNITS:
+                found.append(
+                    f"{name} is measured on {number} units, which say as much as {equal:.1f} of one size: how much the"
+                    " choice of units matters is not known from so few, and intervals may be too narrow"
+                )
+        return found
 
     def aggregate(self) -> tuple[Ints, Floats]:
         """(tokens (evaluations,), primary score (arms, seeds, evaluations)) over the training."""
@@ -147,6 +159,29 @@ def analyse(scores: Scores, *, draws: int = DRAWS, seed: int = 0) -> Analysis:
         proposal,
         found,
     )
+
+
+def _doubts_of(judgement: Judgement) -> list[str]:
+    """What the statistics had to assume."""
+    found = []
+    measured, noise = judgement.measured, judgement.noise
+    if measured.df <= 0 and len(judgement.arms) > 1:
+        found.append("the noise between seeds is assumed, not measured: run more seeds")
+    if judgement.loud:
+        found.append(
+            f"the runs are noisier than was believed: {100 * math.sqrt(measured.variance):.2f} % was measured with"
+            f" {measured.df:g} degrees of freedom, the prior is {100 * noise.sigma:.2f} %; it is set aside, so that few"
+            " seeds say little"
+        )
+    checks = [pair.lr_check for pair in judgement.pairs]
+    if "flips" in checks:
+        found.append("LR-sensitive: at a quarter of the learning rate some pairs are ranked the other way")
+    unchecked = checks.count("not run")
+    if unchecked and unchecked == len(checks):
+        found.append("the learning-rate check was not run")
+    elif unchecked:
+        found.append(f"the learning-rate check was not run for {unchecked} of {len(checks)} pairs")
+    return found
 
 
 def _compared(scores: Scores, panel: Panel) -> list[int]:
@@ -257,7 +292,10 @@ def ladder_points(scores: Scores, primary: str, names: tuple[str, ...]) -> dict[
             by_arm[run.arm][float(run.parameters), _tokens(run), run.seed] = math.exp(value)
     common = sorted(set.intersection(*(set(one) for one in by_arm.values())))
     n, d = np.array([key[0] for key in common]), np.array([key[1] for key in common])
-    return {arm: Points(n, d, np.array([one[key] for key in common])) for arm, one in by_arm.items()}
+    # a size is trained once for a seed, shorter runs branch off it (`tokenmill.ablate.ladder`)
+    known = sorted({(key[0], key[2]) for key in common})
+    trunks = np.array([known.index((key[0], key[2])) for key in common], dtype=np.int64)
+    return {arm: Points(n, d, np.array([one[key] for key in common]), trunks) for arm, one in by_arm.items()}
 
 
 def _scaling(
@@ -273,6 +311,12 @@ def _scaling(
         return fit_scaling(ladder_points(scores, primary, names), goal, draws=draws, seed=seed), ()
     except ConfigError as error:
         return None, (f"no law of scaling: {error.what}: {error.why}",)
+
+
+def _recorded(arms: Mapping[str, Mapping[str, Any]], sources: tuple[str, ...]) -> list[float] | None:
+    """The weights of the proposal that was trained: with its own runs the regression would propose another one."""
+    weights = next((a["weights"] for a in arms.values() if a.get("proposal") and a.get("weights")), None)
+    return None if weights is None else [float(weights.get(s, 0)) for s in sources]
 
 
 def _mixtures(scores: Scores, panel: Panel, seed: int) -> tuple[Regression | None, Proposal | None, tuple[str, ...]]:
@@ -304,6 +348,7 @@ def _mixtures(scores: Scores, panel: Panel, seed: int) -> tuple[Regression | Non
             weights,
             [float(natural[s]) for s in sources],
             limits=[float(limits[s]) for s in sources] if limits else None,
+            chosen=_recorded(arms, sources),
             seed=seed,
         )
     except ConfigError as error:

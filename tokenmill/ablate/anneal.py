@@ -12,14 +12,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tokenmill.ablate.blend import blend, check_together
+from tokenmill.ablate.blend import check_together
 from tokenmill.ablate.runner import Job
 from tokenmill.ablate.sections import Section
-from tokenmill.ablate.study import Study, arm_facts, seed_major, steps_for
+from tokenmill.ablate.spec import Ablation
+from tokenmill.ablate.study import Outline, Study, arm_facts, seed_major, steps_for
 from tokenmill.core.errors import ConfigError, did_you_mean
 from tokenmill.train.schedule import stable_until
 
 TRUNK = "trunk"
+_LEAST_DECAY = 2
+"""Steps: with one, all of the decay is a single step on a single batch."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +55,14 @@ def read_anneal(data: Any, arms: Sequence[str], baseline: str) -> Anneal:
     return Anneal(base, tuple(candidates), section.number("share", 0.5, 0, 1.000001), section.amount("tokens"))
 
 
+def asked_anneal(ablation: Ablation) -> Anneal:
+    """The section of an ablation. ConfigError names what is wrong."""
+    return read_anneal(ablation.sections.get("anneal"), list(ablation.arms), ablation.baseline)
+
+
 def anneal(study: Study) -> bool:
     """Make all runs that are not made yet; False where the time did not suffice."""
-    asked = read_anneal(study.ablation.sections.get("anneal"), list(study.prepared.arms), study.ablation.baseline)
+    asked = asked_anneal(study.ablation)
     check_together({name: study.prepared.arms[name] for name in (asked.base, *asked.candidates)})
     jobs = anneal_jobs(study, asked)
     tokens = study.protocol.settings.tokens
@@ -66,7 +74,7 @@ def anneal(study: Study) -> bool:
     return study.runner.run_all(jobs)
 
 
-def anneal_jobs(study: Study, asked: Anneal) -> list[Job]:
+def anneal_jobs(study: Outline, asked: Anneal) -> list[Job]:
     """The stable phase, then the decays of all candidates and the control, seed by seed."""
     whole = study.protocol
     stable = stable_until(whole.settings)
@@ -79,17 +87,20 @@ def anneal_jobs(study: Study, asked: Anneal) -> list[Job]:
         )
     batch = whole.settings.batch_tokens
     decay = whole.settings.decay_steps if asked.tokens is None else steps_for(asked.tokens, batch)
+    if decay < _LEAST_DECAY:
+        raise ConfigError(
+            f"{asked.tokens or decay * batch:,} tokens are too few for a decay",
+            where="anneal.tokens",
+            why=f"a step takes {batch:,} tokens, and a decay has {_LEAST_DECAY} steps or more",
+            fix=f"{_LEAST_DECAY * batch:,} tokens or more, or a smaller train.batch_tokens",
+        )
     trunk = whole.with_settings(steps=stable, decay_steps=0)
     end = whole.with_settings(steps=stable + decay, decay_steps=decay)
     place = f"runs/{TRUNK}/{asked.base}/seed-0"
     jobs = [Job(arm=asked.base, seed=0, protocol=trunk, view=study.view(asked.base, 0), role=TRUNK, folder=place)]
-    arms = study.prepared.arms
     for arm, seed in seed_major([asked.base, *asked.candidates], whole.seeds):
         weights = {asked.base: 1.0} if arm == asked.base else {asked.base: 1 - asked.share, arm: asked.share}
-
-        def view(weights: dict[str, float] = weights, seed: int = seed) -> Any:
-            return blend(arms, weights, decay * batch, seed)
-
+        view = study.blend(weights, decay * batch, seed)
         # the stable phase had seed 0: decays begin from it in another order of their documents
         jobs.append(Job(arm=arm, seed=seed, protocol=end, view=view, start=(place, stable, "new")))
     return jobs

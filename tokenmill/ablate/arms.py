@@ -19,7 +19,7 @@ from tokenmill.core.schema import DOC_ID, INTERNAL
 from tokenmill.core.stage import InputShard, Source, Stage
 from tokenmill.executors.adopt import adopt_from
 from tokenmill.executors.base import Executor
-from tokenmill.executors.documents import documents_of
+from tokenmill.executors.documents import check_columns, documents_of
 from tokenmill.executors.local import InlineExecutor, LocalExecutor
 from tokenmill.executors.preflight import check_space
 from tokenmill.executors.run import execute
@@ -29,8 +29,8 @@ from tokenmill.io.filesystem import list_inputs
 from tokenmill.io.runfolder import RunFolder
 from tokenmill.pipelines.find import import_stages, load_recipe
 from tokenmill.report.write import write_report
-from tokenmill.tokens.mix.source import inputs_of, open_sets
-from tokenmill.tokens.mix.spec import load_mixture
+from tokenmill.tokens.mix.source import SourceSet, inputs_of, open_sets
+from tokenmill.tokens.mix.spec import Mixture, load_mixture
 from tokenmill.tokens.mix.write import mixture_pipeline
 from tokenmill.tokens.tokenset import MANIFEST_JSON, TokenSet
 
@@ -185,6 +185,21 @@ def _cores() -> int:
         return os.cpu_count() or 1
 
 
+def check_documents(arm: ArmSpec) -> list[str]:
+    """Notes on the documents of an arm. ConfigError where files lack a column that is asked for; no documents are read
+    but the first objects of JSON Lines.
+    """
+    if not arm.documents:
+        return []
+    _, inputs, source = documents_of(arm.documents, (), text_column=arm.text_column, id_column=arm.id_column)
+    if check_columns(inputs, source, named=arm.named, where=f"arm {arm.name}"):
+        return []
+    return [
+        f"documents of arm {arm.name} have no column {arm.id_column!r}: a page is known by its file and row, so pages "
+        "cannot be matched across arms of other files, nor held out of them; id_column names another column"
+    ]
+
+
 def text_arm(arm: ArmSpec, run: Path | None) -> TextArm:
     """Where the documents of an arm lie. run: of an arm with a recipe. ConfigError where there are none."""
     if run is not None or arm.kind == "run":
@@ -196,8 +211,8 @@ def text_arm(arm: ArmSpec, run: Path | None) -> TextArm:
     return TextArm(arm.name, tuple(inputs), source)
 
 
-def mixture_set(arm: ArmSpec, folder: Path, *, workers: int, observe: Observe) -> TokenSet:
-    """The token set of an arm with a mixture, made in `folder` where it is not yet. ConfigError where it cannot be."""
+def checked_mixture(arm: ArmSpec) -> tuple[Mixture, tuple[SourceSet, ...]]:
+    """The mixture of an arm and its sets, opened. ConfigError where they are no mixture, or a source is a run."""
     mixture = load_mixture(arm.mixture)
     runs = [name for name, source in mixture.sources.items() if source.run]
     if runs:
@@ -207,12 +222,21 @@ def mixture_set(arm: ArmSpec, folder: Path, *, workers: int, observe: Observe) -
             why="an ablation mixes token sets",
             fix="tokenmill mix makes the whole mixture; give its output as `tokens`, or tokenize the run first",
         )
-    sets = open_sets(mixture)
-    out = RunFolder(str(folder))
-    observe(f"arm {arm.name}: mixing")
+    return mixture, open_sets(mixture)
+
+
+def mixture_spec(arm: ArmSpec) -> RunSpec:
+    """What makes the token set of an arm with a mixture. ConfigError where it cannot be."""
+    mixture, sets = checked_mixture(arm)
     plan = make_plan(mixture_pipeline(mixture), inputs_of(sets))
-    spec = RunSpec.of(plan, Options(), str(sets[0].tokens.folder))
-    run_spec(spec, out, workers=workers, what=f"arm {arm.name}", observe=observe)
+    return RunSpec.of(plan, Options(), str(sets[0].tokens.folder))
+
+
+def mixture_set(arm: ArmSpec, folder: Path, *, workers: int, observe: Observe) -> TokenSet:
+    """The token set of an arm with a mixture, made in `folder` where it is not yet. ConfigError where it cannot be."""
+    spec = mixture_spec(arm)
+    observe(f"arm {arm.name}: mixing")
+    run_spec(spec, RunFolder(str(folder)), workers=workers, what=f"arm {arm.name}", observe=observe)
     return TokenSet.open(str(folder))
 
 

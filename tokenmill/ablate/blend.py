@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from tokenmill.ablate.prepared import PreparedArm
+from tokenmill.ablate.prepared import IDENTITY, PreparedArm
 from tokenmill.core.errors import ConfigError
 from tokenmill.tokens.document_view import DocumentView
 
@@ -24,7 +24,7 @@ def blend(arms: Mapping[str, PreparedArm], weights: Mapping[str, float], tokens:
     first = arms[next(iter(named))]
     numbers = np.concatenate([arms[name].numbers for name in named])
     repeats = np.concatenate([np.full(len(arms[name].numbers), times[name]) for name in named])
-    return DocumentView(first.set, numbers, seed=seed, weights=repeats)
+    return DocumentView(first.set, numbers, seed=seed, weights=repeats, by=IDENTITY)
 
 
 def check_together(arms: Mapping[str, PreparedArm]) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from tokenmill.ablate.protocol import LOW_LR
 from tokenmill.ablate.runner import Job
-from tokenmill.ablate.study import Study, seed_major
+from tokenmill.ablate.study import Outline, Study, seed_major
 
 LR_CHECK = "lr_check"
 CHECKED_SEEDS = 1
@@ -20,9 +20,9 @@ def compare(study: Study) -> bool:
     return study.runner.run_all(jobs)
 
 
-def compare_jobs(study: Study) -> list[Job]:
+def compare_jobs(study: Outline) -> list[Job]:
     """The runs of a comparison, in order."""
-    protocol, arms = study.protocol, list(study.prepared.arms)
+    protocol, arms = study.protocol, study.arms
     jobs = [
         Job(arm=arm, seed=seed, protocol=protocol, view=study.view(arm, seed))
         for arm, seed in seed_major(arms, protocol.seeds)

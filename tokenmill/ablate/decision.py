@@ -20,9 +20,10 @@ _ORDER: tuple[Verdict, ...] = ("TIE", "LEAN", "WIN")
 def decide(analysis: Analysis) -> dict[str, Any]:
     """The decision as plain values, without NaN.
 
-    winner: the arm that is most probably best; null where its verdict is TIE. verdict: its weakest against any other
-    arm, so a WIN is a WIN against all. leaders: the winner-to-be and all arms that it does not beat. effect, interval,
-    mde and seeds_needed are those of that weakest pair (ln of bits per byte; positive = better).
+    winner: the arm that is most probably best; null where its verdict is TIE, or where an arm has no run yet. verdict:
+    its weakest against any other arm, so a WIN is a WIN against all. leaders: the winner-to-be and all arms that it
+    does not beat, those with which it shares no seed included. effect, interval, mde and seeds_needed are those of
+    that weakest pair (ln of bits per byte; positive = better). provisional: runs are missing that may change all this.
     """
     scores, judgement = analysis.scores, analysis.judgement
     found: dict[str, Any] = {
@@ -45,12 +46,17 @@ def decide(analysis: Analysis) -> dict[str, Any]:
         "gates": {gate.task: {"passed": gate.passed, "reasons": list(gate.reasons)} for gate in analysis.gates},
         "extrapolation": _extrapolation(analysis),
         "complete": not analysis.everything.missing,
+        "provisional": bool(analysis.everything.missing),
+        "unscored": list(judgement.unscored) if judgement is not None else list(scores.arms),
         "missing": list(analysis.everything.missing),
         "caveats": list(analysis.caveats),
         "limits": list(LIMITS),
     }
     if judgement is not None:
-        found["p_best"] = {arm: float(p) for arm, p in zip(judgement.arms, judgement.p_best, strict=True)}
+        found["p_best"] = {
+            arm: None if arm in judgement.unscored else float(p)
+            for arm, p in zip(judgement.arms, judgement.p_best, strict=True)
+        }
         found["pairs"] = [_pair(pair) for pair in judgement.pairs]
         found.update(_winner(judgement))
     cleaned: dict[str, Any] = _clean(found)
@@ -58,19 +64,19 @@ def decide(analysis: Analysis) -> dict[str, Any]:
 
 
 def _winner(judgement: Judgement) -> dict[str, Any]:
-    chance = dict(zip(judgement.arms, map(float, judgement.p_best), strict=True))
-    compared = {arm for pair in judgement.pairs for arm in (pair.first, pair.second)}
-    # the first of those that are equal; arms without a run are in no pair
-    best = max((arm for arm in judgement.arms if arm in compared or not compared), key=chance.__getitem__)
-    pairs = [pair for arm in judgement.arms if arm != best and (pair := judgement.pair(best, arm)) is not None]
+    best, unscored = judgement.best, judgement.unscored
+    others = [arm for arm in judgement.arms if arm != best and arm not in unscored]
+    pairs = [pair for arm in others if (pair := judgement.pair(best, arm)) is not None]
+    # an arm that shares no seed with the best is not beaten by it
+    apart = [arm for arm in others if judgement.pair(best, arm) is None]
     if not pairs:
-        return {"leaders": [best]}
+        return {"verdict": "TIE" if apart else None, "leaders": [best, *apart]}
     weakest = min(pairs, key=lambda pair: (_rank(pair), pair.estimate.p_better))
-    verdict = _ORDER[_rank(weakest)]
+    verdict: Verdict = "TIE" if apart else _ORDER[_rank(weakest)]
     return {
-        "winner": best if verdict != "TIE" else None,
+        "winner": best if verdict != "TIE" and not unscored else None,
         "verdict": verdict,
-        "leaders": [best, *(pair.second for pair in pairs if _rank(pair) == 0)],
+        "leaders": [best, *(pair.second for pair in pairs if _rank(pair) == 0), *apart],
         "against": weakest.second,
         "effect": weakest.estimate.effect,
         "interval": list(weakest.estimate.moderated),

@@ -13,7 +13,7 @@ from typing import Any
 from tokenmill.ablate.protocol import Protocol
 from tokenmill.ablate.runner import Job
 from tokenmill.ablate.sections import Section
-from tokenmill.ablate.study import Study, seed_major, steps_for
+from tokenmill.ablate.study import Outline, Study, seed_major, steps_for
 from tokenmill.core.errors import ConfigError
 from tokenmill.train.schedule import stable_until
 
@@ -40,7 +40,7 @@ class Ladder:
 def read_ladder(data: Any, device: str) -> Ladder:
     """The section, with its defaults. ConfigError names what is wrong."""
     section = Section("ladder", data, ("sizes", "ratios", "seeds", "target"))
-    sizes = section.texts("sizes", CPU_SIZES if device == "cpu" else GPU_SIZES)
+    sizes = _sizes(section, CPU_SIZES if device == "cpu" else GPU_SIZES)
     ratios = sorted(section.numbers("ratios", RATIOS))
     if len(sizes) * len(ratios) < 6:
         raise ConfigError(
@@ -54,9 +54,27 @@ def read_ladder(data: Any, device: str) -> Ladder:
     return Ladder(tuple(sizes), tuple(ratios), section.count("seeds", 1), wanted)
 
 
+def _sizes(section: Section, default: Sequence[str]) -> list[str]:
+    """Smallest first. 100k and 0.1M are one size, and would be runs in two places."""
+    found: dict[int, str] = {}
+    for size in section.texts("sizes", default):
+        number = section.amount_of(size, "sizes")
+        if number in found:
+            raise ConfigError(
+                f"{found[number]} and {size} are the same size", where="ladder.sizes", fix="a list of different sizes"
+            )
+        found[number] = size
+    return [found[number] for number in sorted(found)]
+
+
+def asked_ladder(study: Outline) -> Ladder:
+    """The section of an ablation. ConfigError names what is wrong."""
+    return read_ladder(study.ablation.sections.get("ladder"), study.protocol.device)
+
+
 def ladder(study: Study) -> bool:
     """Make all runs that are not made yet; False where the time did not suffice."""
-    asked = read_ladder(study.ablation.sections.get("ladder"), study.runner.device)
+    asked = asked_ladder(study)
     jobs = ladder_jobs(study, asked)
     # the longest run of a size comes last: it stands for its size where one value per arm and seed is shown
     listed = sorted(jobs, key=lambda job: (job.facts["parameters"], job.protocol.settings.steps))
@@ -64,13 +82,13 @@ def ladder(study: Study) -> bool:
     return study.runner.run_all(jobs)
 
 
-def ladder_jobs(study: Study, asked: Ladder) -> list[Job]:
+def ladder_jobs(study: Outline, asked: Ladder) -> list[Job]:
     """The runs of a ladder, in order: sizes from the smallest, a trunk before its branches."""
     jobs: list[Job] = []
     for size in asked.sizes:
         trunk, branches = protocols(study, size, asked.ratios)
         facts = {"parameters": trunk.model.matmul_parameters, "size": size}
-        for arm, seed in seed_major(list(study.prepared.arms), range(asked.seeds)):
+        for arm, seed in seed_major(study.arms, range(asked.seeds)):
             place = f"runs/{size}/{arm}/seed-{seed}"
             starts = tuple(stable_until(one.settings) for one in branches)
             view = study.view(arm, seed)
@@ -101,7 +119,7 @@ def ladder_jobs(study: Study, asked: Ladder) -> list[Job]:
     return jobs
 
 
-def protocols(study: Study, size: str, ratios: Sequence[float]) -> tuple[Protocol, list[Protocol]]:
+def protocols(study: Outline, size: str, ratios: Sequence[float]) -> tuple[Protocol, list[Protocol]]:
     """(the longest run of a size, its branches): all with one learning rate and batch, that of the longest."""
     shape = study.derive(size=size, tokens=1 << 20).model
     whole = study.derive(size=size, tokens=round(max(ratios) * shape.parameters))

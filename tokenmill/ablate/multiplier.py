@@ -17,6 +17,11 @@ from tokenmill.ablate.scores import Floats
 from tokenmill.ablate.statistics import Spread, moderate
 from tokenmill.ablate.student import t_quantile
 
+MOST = 1000.0
+"""Ends of intervals beyond this, or its inverse, are cut: no curve that was seen reaches as far."""
+CLEAR_FALL = 2.0
+"""Least fall of the curves over the half that is looked at, in sigma: a flatter curve does not tell tokens apart."""
+
 
 @dataclass(frozen=True)
 class Multiplier:
@@ -37,7 +42,8 @@ def effective_data(
     """The multiplier of two arms from their curves, (seeds, evaluations) of ln(bits per byte), paired by seed.
 
     stable_tokens: trained tokens at which the learning rate begins to fall. Curves are made monotone first (running
-    minimum). None where fewer than 3 evaluations are known before that, or where the curves do not overlap.
+    minimum). None where fewer than 3 evaluations are known before that, where the curves do not overlap, or where they
+    are flat: where they fall by less than the noise, a loss says nothing about tokens.
     """
     trained = np.asarray(tokens, np.float64)
     inside = (trained > 0) & (trained <= stable_tokens)
@@ -57,7 +63,7 @@ def effective_data(
         ratios.append(at_b - at_a)
         slopes.append(-slope)
         losses.append(loss)
-    if not ratios:
+    if not ratios or float(np.mean(slopes)) * (x[-1] - x[len(x) // 2]) < CLEAR_FALL * noise.sigma:
         return None
     count, mean = len(ratios), float(np.mean(ratios))
     measured = Spread(float(np.var(ratios, ddof=1)), count - 1.0) if count > 1 else Spread(0.0, 0.0)
@@ -65,7 +71,11 @@ def effective_data(
     prior = Noise(math.sqrt(2) * noise.sigma / float(np.mean(slopes)), noise.df, noise.source)
     spread = moderate(measured, prior)
     half = t_quantile(0.975, spread.df) * math.sqrt(spread.variance / count)
-    return Multiplier(math.exp(mean), (math.exp(mean - half), math.exp(mean + half)), float(np.mean(losses)), count)
+    return Multiplier(math.exp(mean), (_capped(mean - half), _capped(mean + half)), float(np.mean(losses)), count)
+
+
+def _capped(exponent: float) -> float:
+    return math.exp(min(max(exponent, -math.log(MOST)), math.log(MOST)))
 
 
 def _reaches(x: Floats, curve: Floats, loss: float) -> float | None:

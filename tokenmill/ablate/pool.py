@@ -98,7 +98,8 @@ def check_split(name: str, held: int, trained: int, share: float) -> None:
             f"arm {name} has no held-out documents",
             where="evaluate.held_out",
             why=f"a share of {share:g} of {trained} documents, by a hash of their ids, is none",
-            fix=f"a larger share, such as {min(0.5, max(0.05, 5 / trained)):.2g}, more input, or 0 to hold out nothing",
+            fix=f"a larger share, such as {min(0.5, max(0.05, 5 / trained)):.2g}, or 0 to hold out nothing"
+            " (in another --output where this one has arms that are ready); or more input",
         )
 
 

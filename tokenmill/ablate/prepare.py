@@ -1,7 +1,6 @@
 """From an ablation to arms that can be trained on: recipes run, one pool tokenized, pages held out, amounts matched.
 
-    <folder>/data/settings.json      what all arms depend on: tokenizer and what is held out
-    <folder>/data/arms/<arm>.json    what an arm is made of
+    <folder>/data/*.json, arms/      what has been made of what (`records`)
     <folder>/data/runs/<arm>/        runs of recipes
     <folder>/data/mixtures/<arm>/    mixtures
     <folder>/data/documents/<arm>/   keys of the documents of arms with texts
@@ -10,7 +9,7 @@
 
 All of it is made once. A call that was killed goes on when it is repeated. Arms may be added: those that are there stay
 as they are, to the bit, so that what was trained on them holds; documents that an added arm shares with them are
-stored again in its pool. What has changed otherwise is refused.
+stored again in its pool. What has changed otherwise is refused as soon as something has been made of it.
 """
 
 from __future__ import annotations
@@ -25,7 +24,18 @@ from typing import Any
 import numpy as np
 
 from tokenmill.ablate import held_out
-from tokenmill.ablate.arms import Observe, TextArm, arm_record, mixture_set, plan_recipes, run_recipes, text_arm
+from tokenmill.ablate.arms import (
+    Observe,
+    TextArm,
+    arm_record,
+    check_documents,
+    checked_mixture,
+    mixture_set,
+    mixture_spec,
+    plan_recipes,
+    run_recipes,
+    text_arm,
+)
 from tokenmill.ablate.listing import held_out_texts, list_documents, read_keys
 from tokenmill.ablate.pool import (
     UNION_JSON,
@@ -37,10 +47,9 @@ from tokenmill.ablate.pool import (
     trained_tokenizer,
 )
 from tokenmill.ablate.prepared import Chosen, PreparedArm, matched, of_pool, of_set
+from tokenmill.ablate.records import mark_ready, pools_of, record
 from tokenmill.ablate.spec import Ablation, ArmSpec
-from tokenmill.core.errors import ConfigError
-from tokenmill.executors.runspec import RunSpec, run_differences
-from tokenmill.io.runfolder import RunFolder
+from tokenmill.executors.runspec import RunSpec
 from tokenmill.tokens.tokenizer import TOKENIZER, LoadedTokenizer, load_tokenizer
 from tokenmill.tokens.tokenset import TokenSet
 
@@ -67,80 +76,88 @@ def prepare(ablation: Ablation, folder: Path, *, workers: int = -1, observe: Obs
     """
     data = folder.absolute() / "data"
     tell = observe or (lambda line: None)
-    plain = plan_recipes(ablation)
-    _check(ablation, data, plain)
-    runs = run_recipes(plain, data / "runs", workers=workers, observe=tell)
-    texts = {
-        arm.name: text_arm(arm, data / "runs" / arm.name if arm.name in runs else None)
-        for arm in ablation.arms.values()
-        if arm.kind in _TEXTS
-    }
-    sets = {arm.name: _token_set(arm, data, workers, tell) for arm in ablation.arms.values() if arm.kind not in _TEXTS}
-    pools = _pools(ablation, data, texts, tell)
-    tokenizer = _tokenizer(ablation, data, pools, sets, tell)
-    for name, tokens in sets.items():
-        check_tokenizer(tokens, tokenizer, f"the token set of arm {name}")
-    chosen, notes = _of_pools(ablation, data, pools, tokenizer, workers, tell)
-    rules = ablation.evaluate
-    for name, tokens in sets.items():
-        in_order = "stages" in tokens.manifest.order  # what a mixture has
-        size = rules.held_out_bytes
-        chosen[name] = of_set(name, tokens, tokenizer, share=rules.held_out, size=size, in_order=in_order)
-    arms = {name: (arm.what(), chosen[name]) for name, arm in ablation.arms.items()}
-    ready = matched(arms, ablation.match)
-    return Prepared(tokenizer, ready, (*_equal(ablation, ready), *notes))
-
-
-def _check(ablation: Ablation, data: Path, plain: Mapping[str, RunSpec]) -> None:
-    """What can be told before any work; then what the folder was made with, or that it is made with this."""
-    if ablation.train_tokenizer is not None:
-        bpe_settings(ablation.train_tokenizer)
-    elif ablation.tokenizer:
-        load_tokenizer(ablation.tokenizer)
-    records = {name: arm_record(arm, plain) for name, arm in ablation.arms.items()}
-    rules = ablation.evaluate
+    checked, rules = check(ablation), ablation.evaluate
     settings = {
         "tokenizer": ablation.tokenizer,
         "train": ablation.train_tokenizer,
         "held_out": rules.held_out,
         "held_out_bytes": rules.held_out_bytes,
     }
-    folder = RunFolder(str(data))
-    _refuse(folder, "the ablation", _different(folder.read_json("settings.json"), settings))
-    for name, record in records.items():
-        known = folder.read_json(f"arms/{name}.json")
-        if known is not None and ("phases" in known) == ("phases" in record) and "phases" in record:
-            _refuse(folder, f"arm {name}", run_differences(known, json.loads(json.dumps(record))))
-        else:
-            _refuse(folder, f"arm {name}", _different(known, record))
-    if folder.read_json("settings.json") is None:
-        folder.write_json("settings.json", settings)
-    for name, record in records.items():
-        if not folder.exists(f"arms/{name}.json"):
-            folder.write_json(f"arms/{name}.json", record)
+    record(data, settings, checked.records)
+    sets = {arm.name: _token_set(arm, data, workers, tell) for arm in ablation.arms.values() if arm.kind not in _TEXTS}
+    chosen = _of_sets(ablation, sets)  # before long work, and before the pool settles what is held out
+    runs = run_recipes(checked.plain, data / "runs", workers=workers, observe=tell)
+    texts = {
+        arm.name: text_arm(arm, data / "runs" / arm.name if arm.name in runs else None)
+        for arm in ablation.arms.values()
+        if arm.kind in _TEXTS
+    }
+    pools = _pools(ablation, data, texts, tell)
+    tokenizer = _tokenizer(ablation, data, pools, sets, tell)
+    of_pools, notes = _of_pools(ablation, data, pools, tokenizer, workers, tell)
+    chosen |= of_pools
+    ready = matched({name: (arm.what(), chosen[name]) for name, arm in ablation.arms.items()}, ablation.match)
+    mark_ready(data, list(ready))
+    return Prepared(tokenizer, ready, (*_equal(ablation, ready), *notes, *checked.notes))
 
 
-def _different(known: Any, wanted: Mapping[str, Any]) -> list[str]:
-    """How plain values differ, key by key, in words."""
-    if known is None:
-        return []
-    wanted = json.loads(json.dumps(wanted))
-    keys = [key for key in sorted({*known, *wanted}) if known.get(key) != wanted.get(key)]
-    return [f"{key} is {_short(known.get(key))} there, {_short(wanted.get(key))} here" for key in keys]
+@dataclass(frozen=True)
+class Checked:
+    """What is known of an ablation before any work."""
+
+    plain: Mapping[str, RunSpec]
+    """What the arms with recipes would run, each by itself."""
+    records: Mapping[str, Mapping[str, Any]]
+    """What each arm is made of."""
+    notes: tuple[str, ...]
+    """What a reader of the results should know."""
 
 
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+def check(ablation: Ablation) -> Checked:
+    """All that can be told before any work. Nothing is run or written.
+
+    ConfigError where recipes, documents, runs, token sets, mixtures or the tokenizer are not there or not right, or do
+    not fit each other.
+    """
+    notes = [note for arm in ablation.arms.values() for note in check_documents(arm)]
+    plain = plan_recipes(ablation)
+    for arm in ablation.arms.values():
+        if arm.kind == "mixture":
+            mixture_spec(arm)
+    sets = _ready_sets(ablation)
+    if ablation.train_tokenizer is not None:
+        bpe_settings(ablation.train_tokenizer)
+    else:
+        wanted = _ready_tokenizer(ablation, sets)
+        for name, tokens in sets.items():
+            check_tokenizer(tokens, wanted, f"the token set of arm {name}")
+    records = {name: arm_record(arm, plain) for name, arm in ablation.arms.items()}
+    return Checked(plain, records, tuple(notes))
 
 
-def _refuse(folder: RunFolder, what: str, differences: list[str]) -> None:
-    if differences:
-        raise ConfigError(
-            f"{what} is another one than {folder.location} was made with",
-            why="; ".join(differences[:5]),
-            fix="give the changed arm another name beside the old one, or take another --output",
-        )
+def tokenizer_facts(ablation: Ablation) -> tuple[int, str]:
+    """(size of the vocabulary, SHA-256) of the tokenizer, before any work; "" for one that is yet to be trained.
+
+    ConfigError where there is no such tokenizer, or where settings, token sets or mixtures that have it are wrong.
+    """
+    if ablation.train_tokenizer is not None:
+        return bpe_settings(ablation.train_tokenizer).vocab_size, ""
+    if ablation.tokenizer:
+        loaded = load_tokenizer(ablation.tokenizer)
+        return loaded.vocab_size, loaded.sha256
+    first = next(iter(_ready_sets(ablation).values())).manifest.tokenizer
+    return first.vocab_size, first.sha256
+
+
+def _ready_sets(ablation: Ablation) -> dict[str, TokenSet]:
+    """Arm -> its token set, or the first one of its mixture, which has the tokenizer of all."""
+    found = {}
+    for arm in ablation.arms.values():
+        if arm.kind == "tokens":
+            found[arm.name] = TokenSet.open(arm.tokens)
+        elif arm.kind == "mixture":
+            found[arm.name] = checked_mixture(arm)[1][0].tokens
+    return found
 
 
 def _token_set(arm: ArmSpec, data: Path, workers: int, observe: Observe) -> TokenSet:
@@ -152,18 +169,14 @@ def _token_set(arm: ArmSpec, data: Path, workers: int, observe: Observe) -> Toke
 def _pools(ablation: Ablation, data: Path, texts: Mapping[str, TextArm], observe: Observe) -> dict[str, Path]:
     """Arm -> its pool, for all arms with texts. Arms that have none yet get one together."""
     rules = ablation.evaluate
-    found: dict[str, Path] = {}
-    made = sorted(path.parent for path in (data / "pool").glob(f"*/{UNION_JSON}"))
-    for pool in made:
-        for name in json.loads((pool / UNION_JSON).read_text(encoding="utf-8"))["arms"]:
-            found[name] = pool
+    found = pools_of(data)
     new = {name: arm for name, arm in texts.items() if name not in found}
     if new:
         observe(f"listing the documents of {', '.join(new)}")
         lists = {
             name: list_documents(arm, data / "documents" / name, size=rules.held_out_bytes) for name, arm in new.items()
         }
-        pool = data / "pool" / f"{len(made):02d}"
+        pool = data / "pool" / f"{len(set(found.values())):02d}"
         shutil.rmtree(pool, ignore_errors=True)  # of a call that was killed, perhaps with other arms
         find_union(lists, pool, share=rules.held_out)
         found |= dict.fromkeys(new, pool)
@@ -176,6 +189,10 @@ def _tokenizer(
     """That of the settings, or of the sets, or trained on the first pool and kept when arms are added."""
     if ablation.train_tokenizer is not None:
         return trained_tokenizer(ablation.train_tokenizer, min(pools.values()), data / "tokenizer", observe)
+    return _ready_tokenizer(ablation, sets)
+
+
+def _ready_tokenizer(ablation: Ablation, sets: Mapping[str, TokenSet]) -> LoadedTokenizer:
     if ablation.tokenizer:
         return load_tokenizer(ablation.tokenizer)
     first = next(iter(sets.values()))
@@ -190,6 +207,19 @@ def _equal(ablation: Ablation, arms: Mapping[str, PreparedArm]) -> list[str]:
     for one, other in [(a, b) for n, a in enumerate(names) for b in names[n + 1 :] if (a, b) not in asked]:
         if arms[one].set.folder == arms[other].set.folder and np.array_equal(arms[one].sorted, arms[other].sorted):
             found.append(f"arms {one} and {other} have the same documents: any difference is noise")
+    return found
+
+
+def _of_sets(ablation: Ablation, sets: Mapping[str, TokenSet]) -> dict[str, Chosen]:
+    """The documents of the arms with tokens. ConfigError where one has none to train on, or none held out."""
+    rules, found = ablation.evaluate, dict[str, Chosen]()
+    tokenizer = _ready_tokenizer(ablation, sets) if sets else None
+    for name, tokens in sets.items():
+        assert tokenizer is not None
+        check_tokenizer(tokens, tokenizer, f"the token set of arm {name}")
+        in_order = "stages" in tokens.manifest.order  # what a mixture has
+        size = rules.held_out_bytes
+        found[name] = of_set(name, tokens, tokenizer, share=rules.held_out, size=size, in_order=in_order)
     return found
 
 

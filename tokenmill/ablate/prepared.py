@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from tokenmill.ablate import held_out
 from tokenmill.ablate.pool import PoolTable, check_split
+from tokenmill.core.errors import ConfigError
 from tokenmill.core.schema import DOC_ID
 from tokenmill.tokens.document_view import DocumentView
 from tokenmill.tokens.encoder import Encoder
@@ -25,6 +26,8 @@ from tokenmill.tokens.views import TokenView
 Numbers = npt.NDArray[np.int64]
 _SLACK = 0.001
 """Arms of equal amounts may differ by this share of their tokens. Filling all of it would look for tiny documents."""
+IDENTITY = ("id", DOC_ID)
+"""Columns by which a page is known in any token set: its id, and its place where it has none."""
 _MEASURED_BYTES = 1_000_000
 """Text of a token set that is decoded to learn how many bytes a token has."""
 
@@ -68,7 +71,7 @@ class PreparedArm:
 
     def view(self, seed: int) -> TokenView:
         """Its documents in the order of that seed: documents that arms share come in the same order in all of them."""
-        return DocumentView(self.set, self.numbers, seed=None if self.in_order else seed)
+        return DocumentView(self.set, self.numbers, seed=None if self.in_order else seed, by=IDENTITY)
 
 
 @dataclass(frozen=True)
@@ -104,8 +107,8 @@ def of_set(
     """The documents of a token set that are not held out. ConfigError where none is left, or none held out."""
     counts, places = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     for shard in tokens.shards:
-        table = shard.documents(["token_count", "id", DOC_ID])
-        ids = pc.coalesce(table.column("id"), table.column(DOC_ID)).fill_null("").to_pylist()
+        table = shard.documents(["token_count", *IDENTITY])
+        ids = pc.coalesce(*(table.column(name) for name in IDENTITY)).fill_null("").to_pylist()
         counts.append(table.column("token_count").to_numpy() + (tokens.eos_id is not None))
         places.append(held_out.places(ids))
     lengths, where = np.concatenate(counts), np.concatenate(places)
@@ -155,12 +158,16 @@ def matched(arms: Mapping[str, tuple[str, Chosen]], match: str) -> dict[str, Pre
 
     Documents are taken in the order of a hash of their ids, so that cut arms share what they can, as long as they fit;
     of those behind the first that does not, the next that do, until an arm is within 0.1 % of the smallest. A mixture
-    is cut at the first that does not fit.
+    is cut at the first that does not fit. ConfigError where nothing of an arm is left.
     """
-    smallest = min((int(chosen.tokens.sum()) for _, chosen in arms.values()), default=0)
+    sums = {name: int(chosen.tokens.sum()) for name, (_, chosen) in arms.items()}
+    least = min(sums, key=lambda name: sums[name], default="")
+    smallest = sums.get(least, 0)
     found = {}
     for name, (what, chosen) in arms.items():
         keep = _within(chosen, smallest) if match == "tokens" else np.arange(len(chosen.numbers))
+        if not len(keep):
+            raise _nothing_left(name, chosen, least, smallest)
         tokens, documents = int(chosen.tokens[keep].sum()), len(keep)
         found[name] = PreparedArm(
             name=name,
@@ -175,6 +182,26 @@ def matched(arms: Mapping[str, tuple[str, Chosen]], match: str) -> dict[str, Pre
             in_order=chosen.in_order,
         )
     return found
+
+
+def _nothing_left(name: str, chosen: Chosen, least: str, tokens: int) -> ConfigError:
+    if not len(chosen.numbers):
+        why = "none could be encoded"
+        return ConfigError(f"arm {name} has no documents to train on", why=why, fix="look at its texts")
+    which = "first" if chosen.in_order else "shortest"
+    length = int(chosen.tokens[0] if chosen.in_order else chosen.tokens.min())
+    return ConfigError(
+        f"nothing of arm {name} is left when it is cut to the tokens of arm {least}",
+        where="match: tokens",
+        why=f"arm {least} has {tokens:,} tokens, and the {which} document of arm {name} has {length:,}",
+        fix=f"give arm {least} more documents, leave one of the two out, or say match: pool",
+    )
+
+
+def smallest_view(arms: Mapping[str, PreparedArm]) -> tuple[str, int]:
+    """(name, tokens) of the arm whose view is the shortest: what every training of these arms must fit into."""
+    name = min(arms, key=lambda name: arms[name].tokens)
+    return name, arms[name].tokens
 
 
 def _within(chosen: Chosen, tokens: int) -> Numbers:

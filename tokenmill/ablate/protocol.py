@@ -20,6 +20,8 @@ the score of the end with less noise (Heineman et al. 2025, arXiv:2508.13144), n
 LOW_LR = 0.25
 """Learning rate of the check on sensitivity, as a share: rankings of recipes flip with small changes of it
 (arXiv:2512.24503)."""
+_OF_THE_MACHINE = ("micro_tokens", "compile", "activation_checkpointing")
+"""Settings that change the last bits of the weights, and that another machine chooses differently: not the protocol."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,11 +57,12 @@ class Protocol:
         return replace(self, settings=replace(self.settings, **changes))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, for the record; `hash` is over all but the device and the lines."""
+        """Plain values, for the record; `hash` is over what decides on results, wherever the runs are made."""
+        settings = {name: v for name, v in self.settings.deciding().items() if name not in _OF_THE_MACHINE}
         decides = {
             "preset": self.size,
             "model": self.model.to_json(),
-            "settings": self.settings.to_json(),
+            "settings": settings,
             "tokenizer": self.tokenizer,
             "match": self.match,
             "seeds": list(self.seeds),
@@ -70,6 +73,7 @@ class Protocol:
         return {
             "hash": digest,
             **decides,
+            "settings": self.settings.to_json(),
             "parameters": self.model.parameters,
             "flops_per_token": self.model.flops_per_token,
             "tokens": self.settings.tokens,

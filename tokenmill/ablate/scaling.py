@@ -10,7 +10,9 @@ Intervals are from a parametric bootstrap with the design kept: of few runs, dra
 law cannot be fitted, and drawing residuals is too narrow, as a fit this close to least absolute errors passes
 through as many points as it has coefficients (intervals of 90 % held 73 %). Noise is normal with the covariance of the
 arms' residuals, as runs of one (size, tokens, seed) belong together; that covariance is itself uncertain, so each draw
-is scaled as in Student's t.
+is scaled as in Student's t. Branches of one trunk (size, seed) share most of their noise: they have their weights from
+it. A law swallows what all branches of a size have in common, so that residuals alone would be too small; their squares
+are divided by what they are expected to be with such noise.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+import numpy.typing as npt
 
 from tokenmill.ablate.scores import Floats
 from tokenmill.core.errors import ConfigError
@@ -29,6 +32,9 @@ FEWEST = 6
 FAR = 30.0
 """Extrapolation in compute that is warned of."""
 HUBER = 1e-3
+TRUNK_SHARE = 0.8
+"""Share of the variance of a run that branches of one trunk have in common. Assumed, not measured: a branch is trained
+by itself for its decay only."""
 DRAWS = 1000
 INTERVAL = (0.05, 0.95)
 _GRID = np.linspace(0.02, 1.2, 60)
@@ -47,6 +53,8 @@ class Points:
     """(runs,) D: trained tokens."""
     loss: Floats
     """(runs,) any loss above 0, the same for all arms (bits per byte of neutral text)."""
+    trunks: npt.NDArray[np.int64] | None = None
+    """(runs,) runs with the same number are branches of one run; None: all are runs of their own."""
 
     @property
     def compute(self) -> Floats:
@@ -174,6 +182,12 @@ def _caveats(first: Points, factor: float) -> tuple[str, ...]:
         found.append("fewer than 3 ratios of tokens to parameters: A and B are told apart badly")
     if len(np.unique(first.parameters)) < 4 or first.compute.max() < 16 * first.compute.min():
         found.append("fewer than 4 sizes, or less than 16 times the compute between smallest and largest")
+    if _shared_noise(first) is not None:
+        trunks = np.unique(first.trunks).size if first.trunks is not None else 0
+        found.append(
+            f"the {first.loss.size} runs of an arm are branches of {trunks} trunks: {100 * TRUNK_SHARE:.0f} % of their"
+            " noise is taken to be common to a trunk (assumed), and probabilities and intervals rest on that"
+        )
     return tuple(found)
 
 
@@ -187,17 +201,42 @@ def _fit(points: list[Points], *, shared: bool, draws: int, seed: int) -> tuple[
     left = losses - fitted
     runs = n.size
     free = 3 + 2 / len(points)
-    df = max(1.0, runs - free)
+    expected = df = max(1.0, runs - free)
     random = np.random.default_rng([seed, 0x5CA1E])
-    level, axes = np.linalg.eigh(left @ left.T / df)
-    noise = random.standard_normal((draws, runs, len(points))) @ (axes * np.sqrt(np.clip(level, 0, None))).T
+    standard = random.standard_normal((draws, runs, len(points)))
+    together = _shared_noise(points[0])
+    if together is not None:
+        expected, df = _expected(_jacobian(theta[None], n, d)[0], together, len(points))
+        standard = np.einsum("rq,dqa->dra", np.linalg.cholesky(together), standard)
+    level, axes = np.linalg.eigh(left @ left.T / expected)
+    noise = standard @ (axes * np.sqrt(np.clip(level, 0, None))).T
     noise *= np.sqrt(df / random.chisquare(df, draws))[:, None, None]
     again = fitted[None] + noise.transpose(0, 2, 1)
     drawn = _polish(n, d, again, np.repeat(theta[None], draws, axis=0))
-    found = []
-    for arm in range(len(points)):
-        found.append(Law(_shown(theta, arm), _shown(drawn, arm), left[arm]))
-    return tuple(found)
+    return tuple(Law(_shown(theta, arm), _shown(drawn, arm), left[arm]) for arm in range(len(points)))
+
+
+def _shared_noise(points: Points) -> Floats | None:
+    """(runs, runs) correlation of runs by their trunks; None where every run is one of its own."""
+    trunks = points.trunks
+    if trunks is None or np.unique(trunks).size == trunks.size:
+        return None
+    found: Floats = TRUNK_SHARE * (trunks[:, None] == trunks[None]) + (1 - TRUNK_SHARE) * np.eye(trunks.size)
+    return found
+
+
+def _expected(jacobian: Floats, shared: Floats, arms: int) -> tuple[float, float]:
+    """(expected sum of squared residuals of an arm over the variance of a run, its degrees of freedom).
+
+    Residuals are what the law leaves of the noise: (1 - hat matrix) noise. Degrees of freedom as in Satterthwaite.
+    """
+    basis, values, _ = np.linalg.svd(jacobian, full_matrices=False)
+    basis = basis[:, values > 1e-10 * values[0]]
+    left = np.kron(np.eye(arms), shared)
+    left = left - basis @ (basis.T @ left)
+    trace = float(np.trace(left))
+    df = trace**2 / float((left * left.T).sum())
+    return max(trace / arms, 1e-3), max(1.0, df / arms)
 
 
 def _shown(theta: Floats, arm: int) -> Floats:
@@ -207,8 +246,7 @@ def _shown(theta: Floats, arm: int) -> Floats:
 
 
 def _project(n: Floats, d: Floats, losses: Floats) -> Floats:
-    """The start: the best exponents of a grid, refined, with non-negative coefficients, as (alpha, beta, ln E, A, B
-    ...).
+    """The start: the best exponents of a grid, refined, with non-negative coefficients: (alpha, beta, ln E, A, B ...).
 
     Residuals are relative (weights 1 / loss), as in the loss that follows.
     """
@@ -245,8 +283,7 @@ def _design(n: Floats, d: Floats, alpha: Floats, beta: Floats) -> Floats:
 
 
 def _least(design: Floats, loss: Floats) -> tuple[Floats, Floats]:
-    """(coefficients (exponents, 3), squared errors): non-negative least squares by trying all sets of active
-    columns."""
+    """(coefficients (exponents, 3), squared errors): non-negative least squares by trying all sets of columns."""
     design = design / loss[None, :, None]
     gram = np.einsum("gni,gnj->gij", design, design)
     right = design.sum(axis=1)

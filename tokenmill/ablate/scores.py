@@ -6,20 +6,26 @@ passage; the documents of a text). Not finished runs have curves and no final va
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tokenmill.core.errors import ConfigError
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+MOST_LOST = 3
+"""Runs with lost tables that are named one by one."""
 ACCURACIES = ("acc_char", "acc", "acc_byte", "acc_token", "acc_norm")
 """Accuracies in the order in which one of them stands for a task that does not name its own."""
 
@@ -44,6 +50,12 @@ class Run:
     """Name -> (evaluations,); NaN where not measured."""
     tables: tuple[Path, ...]
     """Item tables, the last evaluation last."""
+
+    @property
+    def label(self) -> str:
+        """For people."""
+        size = f", {self.entry['size']} parameters" if self.entry.get("size") else ""
+        return f"{self.arm}{size}, seed {self.seed}" + ("" if self.role == "main" else f" ({self.role})")
 
     @property
     def parameters(self) -> int:
@@ -77,6 +89,8 @@ class Scores:
     runs: tuple[Run, ...]
     missing: tuple[str, ...] = field(default=())
     """What has not been run or not been finished, in words."""
+    doubts: tuple[str, ...] = field(default=())
+    """Files of runs that are lost or do not belong together, in words."""
 
     @property
     def baseline(self) -> str:
@@ -198,9 +212,11 @@ class _Table:
 
 
 def final_value(values: Floats, count: int) -> float:
-    """Mean of the last `count` values (of those there are); averaging checkpoints lowers the noise of the last one."""
-    known = values[np.isfinite(values)][-count:]
-    return float(known.mean()) if known.size else float("nan")
+    """Mean of the last `count` values; averaging checkpoints lowers the noise of the last one.
+
+    NaN where one of them is not known: values before them are of another state of the training.
+    """
+    return float(values[-count:].mean()) if values.size else float("nan")
 
 
 def random_centred(accuracy: npt.ArrayLike, chance: npt.ArrayLike) -> Floats:
@@ -222,23 +238,62 @@ def load(folder: str | Path) -> Scores:
             fix="give the --output of `tokenmill ablate`",
         )
     arms = tuple(description["arms"])
-    runs, missing = [], []
-    for entry in description.get("runs", ()):
-        run = _read_run(root, entry)
-        runs.append(run)
-        size = f", {run.entry['size']} parameters" if run.entry.get("size") else ""
-        label = f"{run.arm}{size}, seed {run.seed}" + ("" if run.role == "main" else f" ({run.role})")
-        if run.result is None:
-            reached = f"stopped after {run.tokens[-1]:,} tokens" if run.tokens.size else "not started"
-            missing.append(f"{label}: {reached}")
-    runs = [r for r in runs if r.arm in arms]
+    runs = [run for entry in description.get("runs", ()) if (run := _read_run(root, entry)).arm in arms]
+    final = max(1, int((description.get("protocol") or {}).get("final_evals", 3)))
+    missing = _missing(runs, final)
     wanted = (description.get("protocol") or {}).get("seeds", 0)
     wanted = tuple(wanted) if isinstance(wanted, Sequence) else tuple(range(int(wanted or 0)))
     have = {(r.arm, r.seed) for r in runs if r.role == "main"}
     if description.get("kind", "compare") == "compare":
         missing += [f"{a}, seed {s}: not started" for a in arms for s in wanted if (a, s) not in have]
     seeds = tuple(sorted({r.seed for r in runs} | ({s for s in wanted} if not runs else set())))
-    return Scores(root, description, arms, seeds, tuple(runs), tuple(missing))
+    return Scores(root, description, arms, seeds, tuple(runs), tuple(missing), tuple(_doubts(root, runs, final)))
+
+
+def _missing(runs: Sequence[Run], final: int) -> list[str]:
+    """Runs that have no result, or whose final scores are not numbers."""
+    ranking = {m for r in runs for m in r.metrics if m.startswith(("task/", "text/")) and m.endswith("/bpb")}
+    found = []
+    for run in runs:
+        if run.result is None:
+            reached = f"stopped after {run.tokens[-1]:,} tokens" if run.tokens.size else "not started"
+            found.append(f"{run.label}: {reached}")
+            continue
+        empty = np.zeros(0)
+        lost = sorted(m for m in ranking if not np.isfinite(final_value(run.metrics.get(m, empty), final)))
+        if lost:
+            found.append(
+                f"{run.label}: its final evaluations have no {', '.join(lost)}; delete its folder"
+                f" ({run.entry.get('folder')}) to train it again"
+            )
+    return found
+
+
+def _doubts(root: Path, runs: Sequence[Run], final: int) -> list[str]:
+    """What a reader of the verdict should know of the files of the runs."""
+    found: list[str] = []
+    lost_by: list[str] = []
+    for run in runs:
+        place = str(run.entry.get("folder", ""))
+        asked = _json(root / place / "run.json")
+        settings = asked.get("settings") if isinstance(asked, Mapping) else None
+        if run.entry.get("settings") and isinstance(settings, Mapping):
+            # as TrainSettings.digest; run.json has the settings that decide, and only these
+            digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+            if digest != run.entry["settings"]:
+                found.append(
+                    f"{run.label} was trained with other settings than the record says: {place}/run.json and"
+                    " ablation.json do not belong together; delete that folder to train it again"
+                )
+        have = {_step_of(path) for path in run.tables}
+        lost = [int(step) for step in run.steps[-final:] if int(step) not in have] if run.result is not None else []
+        if lost:
+            rest = "the others count" if run.tables else "the noise of its items is not counted"
+            steps = "step " + ", ".join(map(str, lost))
+            lost_by.append(f"{run.label} has lost tables of items ({steps}, in {place}): {rest}")
+    if len(lost_by) > MOST_LOST:
+        lost_by = [f"{len(lost_by)} runs have lost tables of items; the first: {lost_by[0]}"]
+    return found + lost_by
 
 
 def _json(path: Path) -> Any:
@@ -261,7 +316,7 @@ def _read_run(root: Path, entry: Mapping[str, Any]) -> Run:
     order = [lines[step] for step in sorted(lines)]
     names = sorted({name for one in order for name in one["metrics"]})
     metrics = {name: np.array([_number(one["metrics"].get(name)) for one in order], dtype=np.float64) for name in names}
-    tables = sorted(folder.glob("items-*.parquet"), key=lambda p: int(p.stem.rpartition("-")[2]))
+    tables = sorted((p for p in folder.glob("items-*.parquet") if _step_of(p) >= 0), key=_step_of)
     result = _json(folder / "result.json")
     return Run(
         arm=str(entry["arm"]),
@@ -276,17 +331,21 @@ def _read_run(root: Path, entry: Mapping[str, Any]) -> Run:
     )
 
 
+def _step_of(path: Path) -> int:
+    """The step in the name of a table of items; -1 where there is none."""
+    step = path.stem.rpartition("-")[2]
+    return int(step) if step.isdecimal() else -1
+
+
 def _number(value: Any) -> float:
     return float(value) if isinstance(value, int | float) else float("nan")
 
 
 def _read_tables(paths: Sequence[Path]) -> dict[str, _Table]:
     """Task -> losses by unit, averaged over the tables."""
-    import pyarrow.parquet as pq
-
     found: dict[str, list[_Table]] = {}
     for path in paths:
-        table = pq.read_table(path, columns=["task", "item", "unit", "choice", "gold", "nats", "bytes"])
+        table = _open_table(path)
         task = table.column("task").cast("string").to_numpy(zero_copy_only=False)
         columns = {name: table.column(name).to_numpy(zero_copy_only=False) for name in table.column_names[1:]}
         for name in np.unique(task.astype(str)).tolist():
@@ -302,6 +361,22 @@ def _read_tables(paths: Sequence[Path]) -> dict[str, _Table]:
         )
         for name, tables in found.items()
     }
+
+
+def _open_table(path: Path) -> pa.Table:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_table(path, columns=["task", "item", "unit", "choice", "gold", "nats", "bytes"])
+    except (OSError, KeyError, pa.ArrowException) as error:
+        raise ConfigError(
+            "a table of items cannot be read",
+            where=str(path),
+            why=f"it is cut or not such a table ({str(error).splitlines()[0] if str(error) else type(error).__name__})",
+            fix=f"delete {path.parent} and run `tokenmill ablate` again to train this run anew, or delete the file"
+            " to go on without it",
+        ) from error
 
 
 def _by_unit(rows: Mapping[str, Any]) -> _Table:

@@ -63,10 +63,12 @@ class ArmSpec:
     id_column: str = "id"
     tokens: str = ""
     mixture: str = ""
+    named: tuple[str, ...] = field(default=(), compare=False)
+    """Which of `text_column` and `id_column` were given: these columns must be there."""
 
     def to_json(self) -> dict[str, Any]:
         """The fields that are set, as plain values."""
-        found = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        found = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "named"}
         return {name: list(v) if isinstance(v, tuple) else v for name, v in found.items() if v not in ("", (), {})}
 
     def what(self) -> str:
@@ -238,6 +240,7 @@ def _arm(name: str, data: Any, source: str, place: Place) -> ArmSpec:
         without=tuple(text_at(label, place.at("without")) for label in without),
         **paths,
         **columns,
+        named=tuple(columns),
     )
 
 

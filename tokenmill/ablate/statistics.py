@@ -20,16 +20,16 @@ import numpy as np
 
 from tokenmill.ablate.noise import Noise
 from tokenmill.ablate.scores import Floats
-from tokenmill.ablate.student import t_cdf, t_quantile
+from tokenmill.ablate.student import f_above, t_cdf, t_quantile
 
 DRAWS = 2000
 CONFIDENCE = 0.95
 POWER = 0.80
 MOST_SEEDS = 1000
+UNLIKELY = 0.05
+"""P of a ratio of measured to prior variance from which on the prior is not believed."""
 _LEAST = 1e-20
 """Least variance of an effect: identical runs without a prior have none, and nothing is then divided by it."""
-_CHUNK = 4_000_000
-"""Most resampled units held at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,16 +62,6 @@ class Spread:
     df: float
 
 
-@dataclass(frozen=True, eq=False)
-class ItemNoise:
-    """Noise that comes with the items."""
-
-    covariance: Floats
-    """(arms, arms): of the arms' scores, from which items were asked; more seeds do not make it smaller."""
-    by_run: float
-    """Variance of one run's score from answers that change from run to run: part of the noise between seeds."""
-
-
 @dataclass(frozen=True)
 class Estimate:
     """An effect of one arm over another, with what is known about it."""
@@ -97,6 +87,9 @@ class Estimate:
     """95 % interval of the bootstrap: too narrow for few seeds, shown for comparison."""
     p_equivalent: float
     """P(|effect| < margin) by the moderated t; 0 without a margin."""
+    margin: float = 0.0
+    level: float = 1 - CONFIDENCE
+    """Two-sided level at which something is found: of a verdict, divided by the number of comparisons."""
 
     @property
     def p_better(self) -> float:
@@ -108,16 +101,21 @@ class Estimate:
 
     @property
     def detectable(self) -> float:
-        """Smallest true effect that such an experiment finds in 80 % of cases at the two-sided level of 5 %."""
-        return (t_quantile((1 + CONFIDENCE) / 2, self.df) + t_quantile(POWER, self.df)) * self.error
+        """Smallest true effect that such an experiment finds in 80 % of cases at `level`, beyond the margin."""
+        return self.margin + self._factor * self.error
+
+    @property
+    def _factor(self) -> float:
+        return t_quantile(1 - self.level / 2, self.df) + t_quantile(POWER, self.df)
 
     @property
     def seeds_needed(self) -> int | None:
         """Seeds with which the observed effect would be found in 80 % of cases; None where more seeds do not suffice
-        (the items are too few) or more than 1000 are needed. A plan, not a promise: the effect itself is uncertain.
+        (the items are too few, or the effect is within the margin) or more than 1000 are needed. A plan, not a
+        promise: the effect itself is uncertain.
         """
-        factor = t_quantile((1 + CONFIDENCE) / 2, self.df) + t_quantile(POWER, self.df)
-        room = (self.effect / factor) ** 2 - self.item_error**2
+        beyond = max(0.0, abs(self.effect) - self.margin)
+        room = (beyond / self._factor) ** 2 - self.item_error**2
         if room <= 0:
             return None
         needed = max(1, math.ceil(self.seeds * self.seed_error**2 / room - 1e-9))
@@ -144,86 +142,42 @@ def residual_spread(values: Floats) -> Spread:
 def moderate(measured: Spread, noise: Noise, by_run: float = 0.0) -> Spread:
     """The measured variance drawn towards the prior one, each weighing as many degrees of freedom as it has.
 
-    by_run: `ItemNoise.by_run`, on top of the prior: that was measured on many items, and few are noisier. Without it
-    95 % intervals over 60 items held the truth in 91 % of simulated experiments.
+    by_run: `ItemNoise.by_run` (`tokenmill.ablate.items`), on top of the prior: that was measured on many items, and few
+    are noisier. Without it 95 % intervals over 60 items held the truth in 91 % of simulated experiments.
     """
     df = measured.df + noise.df
     prior = noise.sigma**2 + by_run
     if df <= 0:
         return Spread(prior, 1.0)
+    if contradicted(measured, noise, by_run):
+        return measured
     return Spread((measured.df * measured.variance + noise.df * prior) / df, df)
 
 
-def item_noise(panel: Panel) -> ItemNoise:
-    """What the choice of items and the answers to them add, by influence functions.
+def contradicted(measured: Spread, noise: Noise, by_run: float = 0.0) -> bool:
+    """Whether the runs are noisier than the prior can explain: beyond the 95 % quantile of F.
 
-    A unit moves ln(sum of nats) by its share of the sum (bytes are the same for all arms and cancel). What a unit does
-    to all arms alike is taken out first. What then differs between seeds is noise of a run, and is subtracted from
-    what the items do to the means; negative directions that are left by that are set to 0. With one seed nothing can be
-    subtracted, and all of it counts as the items'.
+    Pooling with a prior of half the true sigma or less makes false verdicts; then only what was measured counts.
     """
-    count = len(panel.arms)
-    total, by_run = np.zeros((count, count)), 0.0
-    for nats in panel.units:
-        size = nats.shape[2]
-        seeds = np.isfinite(nats).all(axis=(0, 2))
-        if size < 2 or not seeds.any():
-            continue
-        known = nats[:, seeds]
-        share = known / known.sum(axis=2, keepdims=True)
-        share = share - share.mean(axis=0, keepdims=True)
-        mean = share.mean(axis=1)
-        covariance = mean @ mean.T
-        number = share.shape[1]
-        if number > 1 and count > 1:
-            rest = (share - mean[:, None]).reshape(count, -1)
-            covariance = covariance - rest @ rest.T / (number * (number - 1))
-            by_run += float((rest * rest).sum()) / ((count - 1) * (number - 1)) * size / (size - 1)
-        total += covariance * size / (size - 1)
-    tasks = max(1, len(panel.units))
-    level, axes = np.linalg.eigh(total / tasks**2)
-    return ItemNoise((axes * np.clip(level, 0, None)) @ axes.T, by_run / tasks**2)
-
-
-def bootstrap(panel: Panel, *, draws: int = DRAWS, seed: int = 0) -> Floats:
-    """(draws, arms): scores with seeds resampled (outer) and units resampled within tasks (inner), the same for all
-    arms.
-
-    Only seeds that all arms have take part; none: an empty array. The level of a draw means nothing (bytes are left
-    out, which are the same for all arms), differences between arms do.
-    """
-    whole = np.isfinite(panel.values).all(axis=0)
-    values = panel.values[:, whole]
-    arms, seeds = values.shape
-    if not seeds:
-        return np.zeros((0, arms))
-    random = np.random.default_rng([seed, 0xB007])
-    chosen = random.integers(0, seeds, (draws, seeds))
-    drawn = np.repeat(values[None], draws, axis=0)
-    for nats in panel.units:
-        known = nats[:, whole]
-        size = known.shape[2]
-        if size < 2 or not np.isfinite(known).all():
-            continue
-        share = known / known.sum(axis=2, keepdims=True)
-        step = max(1, _CHUNK // size)
-        for first in range(0, draws, step):
-            many = min(step, draws - first)
-            weight = random.multinomial(size, np.full(size, 1 / size), many).astype(np.float64)
-            sums = (weight @ share.reshape(arms * seeds, size).T).reshape(many, arms, seeds)
-            drawn[first : first + many] += np.log(np.maximum(sums, 1e-300)) / len(panel.units)
-    found: Floats = np.take_along_axis(drawn, chosen[:, None, :], axis=2).mean(axis=2)
-    return found
+    prior = noise.sigma**2 + by_run
+    return prior > 0 and f_above(measured.variance / prior, measured.df, noise.df) < UNLIKELY
 
 
 def compare(
-    panel: Panel, first: int, second: int, spread: Spread, items: Floats, drawn: Floats, margin: float = 0.0
+    panel: Panel,
+    first: int,
+    second: int,
+    spread: Spread,
+    items: Floats,
+    drawn: Floats,
+    margin: float = 0.0,
+    level: float = 1 - CONFIDENCE,
 ) -> Estimate | None:
     """The effect of arm `first` over arm `second`. None where they have no seed in common.
 
-    spread: variance of one run (`moderate`); items: `ItemNoise.covariance`; drawn: `bootstrap`, may be empty.
+    spread: variance of one run (`moderate`); items: `ItemNoise.covariance`; drawn: `PairDraws.of`, may be empty.
     margin: the smallest effect that matters; probabilities are then those of exceeding it in the direction of the
-    effect.
+    effect. level: see `Estimate.level`.
     """
     difference = panel.values[second] - panel.values[first]
     known = difference[np.isfinite(difference)]
@@ -252,6 +206,8 @@ def compare(
         moderated=(effect - half, effect + half),
         bootstrap=_interval(sample),
         p_equivalent=inside,
+        margin=margin,
+        level=level,
     )
 
 

@@ -45,6 +45,13 @@ def _safe(value: float) -> float:
     return value if abs(value) > _TINY else _TINY
 
 
+def f_above(value: float, df: float, df_below: float) -> float:
+    """P(F > value) for the ratio of two variances with these degrees of freedom (above, below)."""
+    if math.isnan(value) or not (df > 0 and df_below > 0):
+        return math.nan
+    return incomplete_beta(df_below / 2, df / 2, df_below / (df_below + df * max(value, 0.0)))
+
+
 def t_cdf(t: float, df: float) -> float:
     """P(T <= t) for `df` degrees of freedom (any number above 0, infinity is the normal distribution)."""
     if math.isnan(t) or not df > 0:

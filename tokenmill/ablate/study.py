@@ -8,8 +8,9 @@ import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+from tokenmill.ablate.blend import blend
 from tokenmill.ablate.prepare import Prepared
 from tokenmill.ablate.prepared import PreparedArm
 from tokenmill.ablate.protocol import Protocol, make_protocol
@@ -24,19 +25,17 @@ KINDS = ("compare", "ladder", "mix", "anneal")
 
 
 @dataclass(frozen=True)
-class Study:
-    """One question asked of prepared arms."""
+class Outline:
+    """A question asked of arms whose data need not be there yet: it is enough to list the runs."""
 
     kind: str
     ablation: Ablation
-    prepared: Prepared
-    runner: Runner
     protocol: Protocol
     """Of its runs; in studies with several, of the largest."""
 
     @property
-    def folder(self) -> Path:
-        return self.runner.folder
+    def arms(self) -> list[str]:
+        return list(self.ablation.arms)
 
     def derive(
         self, *, size: str | None = None, tokens: int | None = None, changes: Mapping[str, Any] | None = None
@@ -44,9 +43,9 @@ class Study:
         """A protocol of another size or length, for the same arms."""
         return make_protocol(
             self.ablation,
-            vocab_size=self.prepared.tokenizer.vocab_size,
-            tokenizer=self.prepared.tokenizer.sha256,
-            device=self.runner.device,
+            vocab_size=self.protocol.model.vocab_size,
+            tokenizer=self.protocol.tokenizer,
+            device=self.protocol.device,
             size=size,
             tokens=tokens,
             changes=changes,
@@ -54,15 +53,39 @@ class Study:
 
     def view(self, arm: str, seed: int) -> Callable[[], TokenView]:
         """What a job of an arm is trained on, made when it is wanted."""
+        return _no_data
+
+    def blend(self, weights: Mapping[str, float], tokens: int, seed: int) -> Callable[[], TokenView]:
+        """The same for several arms by shares (`tokenmill.ablate.blend`)."""
+        return _no_data
+
+
+@dataclass(frozen=True)
+class Study(Outline):
+    """One question asked of prepared arms."""
+
+    prepared: Prepared
+    runner: Runner
+
+    @property
+    def folder(self) -> Path:
+        return self.runner.folder
+
+    def view(self, arm: str, seed: int) -> Callable[[], TokenView]:
         return lambda: self.prepared.arms[arm].view(seed)
+
+    def blend(self, weights: Mapping[str, float], tokens: int, seed: int) -> Callable[[], TokenView]:
+        return lambda: blend(self.prepared.arms, weights, tokens, seed)
 
     def record(
         self, jobs: Sequence[Job], arms: Mapping[str, Mapping[str, Any]] | None = None, **more: Any
     ) -> dict[str, Any]:
-        """Write what is to be run, before it is, so that a report of an unfinished study says what is missing.
+        """Check the jobs, then write what is to be run before it is, so that a report can say what is missing.
 
-        arms: what is compared, where that is not the arms of the ablation. more: further keys.
+        arms: what is compared, where that is not the arms of the ablation. more: further keys. ConfigError where the
+        folder has other runs in the place of these, or one cannot be: the record stays that of the runs that are there.
         """
+        self.runner.check(jobs)
         ablation, protocol = self.ablation, self.protocol.to_json()
         tokens = self.protocol.settings.tokens
         found = {
@@ -82,6 +105,10 @@ class Study:
         }
         RunFolder(str(self.folder)).write_json(RECORD, json.loads(json.dumps(found)))
         return found
+
+
+def _no_data() -> NoReturn:
+    raise RuntimeError("the data of these arms is not prepared: an outline only lists runs")
 
 
 def arm_facts(arm: PreparedArm, tokens: int) -> dict[str, Any]:

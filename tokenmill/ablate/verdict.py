@@ -10,13 +10,13 @@ bootstrap.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Literal
 
 import numpy as np
 
+from tokenmill.ablate.items import PairDraws, item_noise
 from tokenmill.ablate.noise import Noise
 from tokenmill.ablate.scores import Floats
 from tokenmill.ablate.statistics import (
@@ -24,10 +24,9 @@ from tokenmill.ablate.statistics import (
     Estimate,
     Panel,
     Spread,
-    bootstrap,
     compare,
+    contradicted,
     holm,
-    item_noise,
     joint_draws,
     moderate,
     rank_shares,
@@ -42,7 +41,7 @@ FLIP = 0.95
 """P at which the ranking at the lower learning rate counts as reversed."""
 EQUIVALENT = 0.95
 ALL_PAIRS = 6
-"""Most arms of which all pairs are compared; with more, each against the baseline: Holm over 100 pairs sees nothing."""
+"""Most arms of which all pairs are shown; with more, those of the baseline and of the arm that seems best."""
 
 LrCheck = Literal["agrees", "flips", "unclear", "not run"]
 
@@ -82,7 +81,18 @@ class Judgement:
     """Variance of one run as these runs say alone."""
     noise: Noise
     margin: float = 0.0
-    extra: tuple[str, ...] = field(default=())
+    loud: bool = False
+    """The runs are noisier than the prior can explain; only what was measured counts."""
+
+    @property
+    def best(self) -> str:
+        """The arm that is most probably the best; the first of those that are equal."""
+        return self.arms[int(np.argmax(self.p_best))]
+
+    @property
+    def unscored(self) -> tuple[str, ...]:
+        """Arms of which no run has a score: they have no rank and are in no pair."""
+        return tuple(arm for arm, ranks in zip(self.arms, self.ranks, strict=True) if not ranks.any())
 
     @property
     def p_best(self) -> Floats:
@@ -119,19 +129,28 @@ def judge(
     from_items = item_noise(panel)
     spread = moderate(measured, noise, from_items.by_run)
     items = from_items.covariance
-    drawn = bootstrap(panel, draws=draws, seed=seed)
+    ranks = rank_shares(joint_draws(panel, spread, items, draws=draws, seed=seed))
+    drawn = PairDraws(panel, draws=draws, seed=seed)
+    both = np.isfinite(panel.values)
+    every = [(a, b) for a, b in combinations(range(len(panel.arms)), 2) if (both[a] & both[b]).any()]
+    level = LEAN_LEVEL / max(1, len(every))
     found = []
-    for first, second in _pairs(len(panel.arms), baseline):
-        estimate = compare(panel, first, second, spread, items, drawn, margin)
+    for first, second in every:
+        estimate = compare(panel, first, second, spread, items, drawn.of(first, second), margin, level)
         if estimate is not None:
             found.append((first, second, estimate))
+    # any arm could have come out as the best, so that all pairs count also where some are not shown
     adjusted = holm([two_sided(estimate) for _, _, estimate in found])
+    shown = _shown(ranks, baseline)
     pairs = []
     for (first, second, estimate), p in zip(found, adjusted, strict=True):
+        if shown is not None and not {first, second} & shown:
+            continue
         check = _lr_check(estimate, lr, first, second, spread, items)
-        pairs.append(_pair(panel.arms[first], panel.arms[second], estimate, p, check, margin))
-    ranks = rank_shares(joint_draws(panel, spread, items, draws=draws, seed=seed))
-    return Judgement(panel.arms, tuple(pairs), ranks, spread, measured, noise, margin)
+        pair = _pair(panel.arms[first], panel.arms[second], estimate, p, check, margin)
+        pairs.append(turned(pair) if shown is not None and first == baseline else pair)
+    loud = contradicted(measured, noise, from_items.by_run)
+    return Judgement(panel.arms, tuple(pairs), ranks, spread, measured, noise, margin, loud)
 
 
 def two_sided(estimate: Estimate) -> float:
@@ -158,10 +177,9 @@ def turned(pair: Pair) -> Pair:
     return replace(pair, first=pair.second, second=pair.first, estimate=estimate)
 
 
-def _pairs(arms: int, baseline: int) -> Sequence[tuple[int, int]]:
-    if arms <= ALL_PAIRS:
-        return list(combinations(range(arms), 2))
-    return [(arm, baseline) for arm in range(arms) if arm != baseline]
+def _shown(ranks: Floats, baseline: int) -> set[int] | None:
+    """Of which arms all pairs are shown; None: of all."""
+    return None if len(ranks) <= ALL_PAIRS else {baseline, int(np.argmax(ranks[:, 0]))}
 
 
 def _pair(first: str, second: str, estimate: Estimate, p: float, check: LrCheck, margin: float) -> Pair:

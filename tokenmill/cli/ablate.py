@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from tokenmill.ablate.check import Checked, check, check_gate
 from tokenmill.ablate.decision import exit_code
 from tokenmill.ablate.runner import Job, Observer
 from tokenmill.ablate.spec import Ablation, parse_ablation
@@ -57,7 +58,7 @@ def run_ablation(request: AblateRequest) -> int:
     ablation = read_ablation(request.ablation, request.assignments)
     _check(request, ablation)
     if request.plan_only:
-        show_ablation_plan(ablation, request.device, as_json=request.as_json)
+        show_ablation_plan(ablation, request.device, request.study, as_json=request.as_json)
         return 0
     if request.output is None:
         raise ConfigError("no output given", fix="--output FOLDER, or --plan to see what would be done")
@@ -106,7 +107,7 @@ def read_ablation(path: str, assignments: Sequence[str] = ()) -> Ablation:
         key, equals, value = text.partition("=")
         if not equals or not key:
             raise ConfigError(f"--set {text!r} is no key=value", fix="such as --set seeds=5 or --set train.lr=0.004")
-        *folders, last = key.split(".")
+        *folders, last = _keys(key)
         place = data
         for name in folders:
             place = place.setdefault(name, {}) if isinstance(place, dict) else None
@@ -119,31 +120,37 @@ def read_ablation(path: str, assignments: Sequence[str] = ()) -> Ablation:
     return parse_ablation(data, path, Path(path).absolute().parent)
 
 
+def _keys(path: str) -> list[str]:
+    """The keys on the way to a setting. What an arm has below `set` is one key: arms.A.set.gopher_quality.min_words."""
+    keys = path.split(".")
+    of_arm = keys[0] == "arms" and keys[2:3] == ["set"] and len(keys) > 3
+    return [*keys[:3], ".".join(keys[3:])] if of_arm else keys
+
+
 def _check(request: AblateRequest, ablation: Ablation) -> None:
     """What can be told before hours of work."""
     if request.minutes is not None and not request.minutes > 0:
         raise ConfigError(f"--minutes {request.minutes:g} is not above 0")
     if request.candidate is not None and request.fail_on == "never":
         raise ConfigError("--candidate belongs to --fail-on", fix="add --fail-on worse or --fail-on not-better")
-    if request.fail_on != "never" and request.study == "compare":
-        nothing = {"pairs": [], "p_best": dict.fromkeys(ablation.arms, 0), "baseline": ablation.baseline}
-        exit_code(nothing, request.fail_on, request.candidate)
+    if request.fail_on != "never":
+        check_gate(ablation, request.study, request.fail_on, request.candidate)
 
 
-def show_ablation_plan(ablation: Ablation, device: str = "auto", *, as_json: bool = False) -> None:
+def show_ablation_plan(
+    ablation: Ablation, device: str = "auto", study: str = "compare", *, as_json: bool = False
+) -> None:
     """Print arms, protocol and cost. ConfigError where the ablation cannot be."""
-    from tokenmill.ablate.run import check_evaluation, show_protocol
     from tokenmill.train.create import choose_device
 
-    check_evaluation(ablation)
-    protocol = show_protocol(ablation, choose_device(device))
-    runs = len(ablation.arms) * len(protocol.seeds) + (len(ablation.arms) if ablation.lr_check else 0)
-    tokens = runs * protocol.settings.tokens
-    flops = tokens * protocol.model.flops_per_token
-    cost = {"runs": runs, "tokens": tokens, "flops": flops}
+    checked = check(ablation, study, choose_device(device))
+    protocol = checked.outline.protocol
     console = output_console()
     if as_json:
-        console.print_json(json.dumps({"ablation": ablation.to_json(), "protocol": protocol.to_json(), **cost}))
+        jobs = [job.entry() | {"steps": job.steps, "tokens": job.tokens, "flops": job.flops} for job in checked.jobs]
+        cost = {"runs": len(jobs), "tokens": checked.tokens, "flops": checked.flops, "jobs": jobs}
+        found = {"ablation": ablation.to_json(), "study": study, "protocol": protocol.to_json(), **cost}
+        console.print_json(json.dumps(found))
         return
     table = Table(title=f"{safe(ablation.name)} · protocol {protocol.to_json()['hash'][:12]}")
     table.add_column("arm", overflow="fold")
@@ -151,15 +158,33 @@ def show_ablation_plan(ablation: Ablation, device: str = "auto", *, as_json: boo
     for name, arm in ablation.arms.items():
         table.add_row(safe(name) + (" (baseline)" if name == ablation.baseline else ""), safe(arm.what()))
     console.print(table)
-    for line in protocol.lines:
+    # a ladder has sizes of its own, and its largest run says most
+    shown = max(checked.jobs, key=lambda job: job.flops).protocol if study == "ladder" else protocol
+    for line in (*shown.lines, *_cost(checked)):
         console.print(safe(line), highlight=False, soft_wrap=True)
-    checks = f" and {len(ablation.arms)} at a quarter of the learning rate" if ablation.lr_check else ""
-    console.print(
-        f"runs: {len(ablation.arms)} arms x {len(protocol.seeds)} seeds{checks}: {tokens:,} tokens, {flops:.3g} FLOPs",
-        highlight=False,
-        soft_wrap=True,
-    )
-    console.print(f"evaluations in a run: steps {', '.join(map(str, protocol.eval_steps))}", highlight=False)
+    console.print(f"evaluations in a run: steps {', '.join(map(str, shown.eval_steps))}", highlight=False)
+
+
+def _cost(checked: Checked) -> list[str]:
+    """What is run, in groups that are alike, and what it takes."""
+    study, total = checked.outline, f"{checked.tokens:,} tokens, {checked.flops:.3g} FLOPs"
+    if study.kind == "compare":
+        arms, seeds = len(study.arms), len(study.protocol.seeds)
+        checks = f" and {arms} at a quarter of the learning rate" if len(checked.jobs) > arms * seeds else ""
+        return [f"runs: {arms} arms x {seeds} seeds{checks}: {total}"]
+    alike: dict[tuple[str, ...], list[Job]] = {}
+    for job in checked.jobs:
+        settings = job.protocol.settings
+        size = f"{job.protocol.model.parameters:,} parameters, lr {settings.lr:.3g}"
+        begins = f"from step {job.start[1]:,} of {job.start[0]}" if job.start else "from the beginning"
+        kind = "trunk" if job.role != "main" else "run"
+        shared = begins if study.kind == "anneal" or not job.start else f"from step {job.start[1]:,} of its trunk"
+        alike.setdefault((kind, size, f"{settings.steps:,} steps", shared), []).append(job)
+    lines = [
+        f"{len(jobs)} x {', '.join(kind)}: {sum(job.tokens for job in jobs):,} tokens" for kind, jobs in alike.items()
+    ]
+    note = " (the weights of the proposal follow from the other runs)" if study.kind == "mix" else ""
+    return [*lines, f"runs of {study.kind}: {len(checked.jobs)}{note}: {total}"]
 
 
 class _Telling(Observer):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from tokenmill.core.stage import InputShard, Source
 from tokenmill.executors.runspec import RUN_JSON
 from tokenmill.executors.steps import SUCCESS_JSON
 from tokenmill.io.filesystem import list_inputs, open_input
-from tokenmill.io.jsonl import ReadJsonl, scalar_keys
+from tokenmill.io.jsonl import ReadJsonl, first_keys, scalar_keys
 from tokenmill.io.parquet import ReadParquet
 from tokenmill.io.runfolder import RunFolder
 from tokenmill.tokens.write import RESERVED
@@ -54,6 +54,63 @@ def documents_of(
     return location, inputs, replace(source, text_column=text_column, id_column=id_column)
 
 
+def check_columns(
+    inputs: Sequence[InputShard], source: Source, *, named: Collection[str] = (), where: str = ""
+) -> bool:
+    """Whether all files of documents have the column of ids that `source` reads.
+
+    Looks at the schema of every Parquet file, and at the first objects of files of JSON Lines.
+    named: "text_column", "id_column" where somebody has asked for them. where: what errors name. ConfigError where a
+    Parquet file, or all of JSON Lines, have no text, and where a file lacks the column of ids that was asked for.
+    """
+    assert isinstance(source, ReadParquet | ReadJsonl)
+    text, identity = source.text_column, source.id_column
+    ids, looked, missing = True, 0, list[ConfigError]()
+    for shard in inputs:
+        names = _names(shard, source)
+        if not names and isinstance(source, ReadJsonl):
+            continue  # no object, or damaged: the run says so
+        looked += 1
+        if text not in names:
+            missing.append(_no_column("text_column", text, shard, names, where))
+        if missing and isinstance(source, ReadParquet):
+            raise missing[0]
+        if identity not in names and "id_column" in named:
+            raise _no_column("id_column", identity, shard, names, where)
+        ids = ids and identity in names
+    if missing and len(missing) == looked:
+        raise missing[0]
+    return ids
+
+
+def _names(shard: InputShard, source: ReadParquet | ReadJsonl) -> list[str]:
+    """The columns of a file, or the keys of its first objects."""
+    if isinstance(source, ReadParquet):
+        return list(_schema(shard).names)
+    try:
+        return first_keys(shard, {source.text_column, source.id_column})
+    except (OSError, EOFError):
+        return []
+
+
+def _no_column(setting: str, name: str, shard: InputShard, names: Sequence[str], where: str) -> ConfigError:
+    known = did_you_mean(name, names)
+    return ConfigError(f"{shard.name} has no column {name!r}", where=where, why=known, fix=f"{setting}: NAME")
+
+
+def _schema(shard: InputShard) -> pa.Schema:
+    with open_input(shard) as stream:
+        try:
+            return pq.ParquetFile(stream).schema_arrow
+        except pa.ArrowInvalid as error:
+            raise ConfigError(
+                f"{shard.name} cannot be read as Parquet",
+                where=shard.path,
+                why=str(error),
+                fix="replace the file, or give a pattern that leaves it out",
+            ) from error
+
+
 def _is_file(location: str) -> bool:
     return "://" not in location and not Path(location).is_dir()
 
@@ -79,8 +136,7 @@ def _check_finished(folder: RunFolder, run: Mapping[str, Any]) -> None:
 
 def _reader(shard: InputShard, tags: Sequence[str] | None) -> ReadParquet:
     """ReadParquet with the columns that the first file has."""
-    with open_input(shard) as stream:
-        schema = pq.ParquetFile(stream).schema_arrow
+    schema = _schema(shard)
     further = {name: schema.field(name).type for name in schema.names if name not in _CARRIED}
     if tags is None:  # what cannot go along stays behind
         further = {name: dtype for name, dtype in further.items() if name not in _NOT_CARRIED}

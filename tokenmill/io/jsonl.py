@@ -6,10 +6,10 @@ import io
 import json
 import lzma
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from itertools import islice
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import pyarrow as pa
 from fsspec.compression import compr
@@ -114,18 +114,34 @@ def scalar_keys(shard: InputShard) -> tuple[tuple[str, ...], tuple[str, ...]]:
     A key that has both is one with texts; null says nothing, and keys with lists or objects are left out.
     """
     kinds: dict[str, set[str]] = {}
+    for value in _first_objects(shard):
+        for key, item in value.items():
+            kind = "text" if isinstance(item, str | bool) else "number"
+            if item is not None:
+                kinds.setdefault(key, set()).add(kind if isinstance(item, str | int | float) else "other")
+    numbers = tuple(key for key, found in kinds.items() if found == {"number"})
+    return numbers, tuple(key for key, found in kinds.items() if "other" not in found and "text" in found)
+
+
+def first_keys(shard: InputShard, wanted: Collection[str]) -> list[str]:
+    """The keys of the first objects of a file, no further than it takes to find all of `wanted`."""
+    keys: dict[str, None] = {}
+    for value in _first_objects(shard):
+        keys |= dict.fromkeys(value)
+        if keys.keys() >= set(wanted):
+            break
+    return list(keys)
+
+
+def _first_objects(shard: InputShard) -> Iterator[dict[str, Any]]:
     with open_inflated(shard) as stream:
         for line in islice(stream, LOOKED_AT):
             try:
                 value = json.loads(line)
             except ValueError:
                 continue  # reading says so
-            for key, item in value.items() if isinstance(value, dict) else ():
-                kind = "text" if isinstance(item, str | bool) else "number"
-                if item is not None:
-                    kinds.setdefault(key, set()).add(kind if isinstance(item, str | int | float) else "other")
-    numbers = tuple(key for key, found in kinds.items() if found == {"number"})
-    return numbers, tuple(key for key, found in kinds.items() if "other" not in found and "text" in found)
+            if isinstance(value, dict):
+                yield value
 
 
 @contextmanager

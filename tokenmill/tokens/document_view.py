@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tokenmill.core.errors import ConfigError
+from tokenmill.core.schema import DOC_ID
 from tokenmill.tokens.order import document_keys
 from tokenmill.tokens.shuffle import mixed, round_keys
 from tokenmill.tokens.tokenset import TokenSet, TokenShard
@@ -37,7 +38,7 @@ class _Chosen(NamedTuple):
     lengths: npt.NDArray[np.int32]
     """EOS included."""
     keys: Keys
-    """From `doc_id`; the n-th copy of a document has another key than the first."""
+    """From `doc_id`, or the columns that were asked for; the n-th copy of a document has another key than the first."""
 
 
 class DocumentView(TokenView):
@@ -55,15 +56,18 @@ class DocumentView(TokenView):
         *,
         seed: int | None = 0,
         weights: npt.ArrayLike | None = None,
+        by: Sequence[str] = (DOC_ID,),
     ) -> None:
         """documents: 1-D, numbers of documents in the order of the set (0 is the first of the first shard); one that
         comes twice is read twice an epoch. seed: of the order; None keeps the order that was given, in every epoch.
         weights: one for each of `documents`, how often it is read an epoch: 2.5 is twice, and for half of such
-        documents, by the hash, once more. ConfigError for numbers that the set does not have.
+        documents, by the hash, once more. by: columns of text by which the order hashes a document, of each the first
+        that is not null: with ("id", "doc_id") pages have one order in sets that were made of other files. ConfigError
+        for numbers that the set does not have.
         """
         super().__init__(tokens if isinstance(tokens, TokenSet) else TokenSet.open(tokens))
         numbers = np.asarray(documents, np.int64).reshape(-1)
-        chosen = _look_up(self.pool, _checked(numbers, self.pool))
+        chosen = _look_up(self.pool, _checked(numbers, self.pool), by)
         if weights is not None:
             chosen = _repeated(chosen, np.asarray(weights, np.float64).reshape(-1))
         self._take(chosen, None if seed is None else int(seed))
@@ -260,7 +264,7 @@ def _checked(numbers: Numbers, pool: Pool) -> Numbers:
     return numbers
 
 
-def _look_up(pool: Pool, numbers: Numbers) -> _Chosen:
+def _look_up(pool: Pool, numbers: Numbers, by: Sequence[str]) -> _Chosen:
     """Where the documents lie, how long they are, and their keys, in the given order. Reads each table once."""
     order = np.argsort(numbers, kind="stable")
     wanted = numbers[order]
@@ -276,8 +280,9 @@ def _look_up(pool: Pool, numbers: Numbers) -> _Chosen:
         places = order[low:high]
         positions[places] = starts[rows] + pool.starts[number]
         lengths[places] = _short(starts[rows + 1] - starts[rows], shard)
-        names = shard.documents(["doc_id"]).column(0).take(pa.array(rows)).fill_null("").to_pylist()
-        keys[places] = document_keys(0, names)
+        table = shard.documents(list(by)).take(pa.array(rows))
+        names = pc.coalesce(*(table.column(name) for name in by))
+        keys[places] = document_keys(0, names.fill_null("").to_pylist())
     return _Chosen(positions, lengths, _apart(keys, positions))
 
 

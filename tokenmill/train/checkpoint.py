@@ -1,7 +1,7 @@
 """Checkpoints: whole or not there.
 
     checkpoints/step-00000123/
-        model.safetensors   weights, float32, as export and load_hf read them
+        model.safetensors   weights, float32, whole, by the names that they have here (export.py writes those of others)
         optimizer.pt        states of the optimizers
         state.json          step, loader, monitor, scores so far
         random.pt           states of torch's random generators
@@ -17,6 +17,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -28,12 +29,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tokenmill.core.errors import ConfigError
+from tokenmill.train.results import to_text
 
 FOLDER = "checkpoints"
 KEPT = 2
 """Newest checkpoints that are kept."""
 _FORMAT = 1
 _MANIFEST = "manifest.json"
+_NAME = re.compile(r"step-(\d{8,})")
 _log = logging.getLogger(__name__)
 
 
@@ -62,7 +65,7 @@ def save(folder: Path, checkpoint: Checkpoint) -> Path:
     save_file(dict(checkpoint.model), partial / "model.safetensors", metadata={"format": "pt"})
     torch.save(checkpoint.optimizers, partial / "optimizer.pt")
     torch.save(dict(checkpoint.random), partial / "random.pt")
-    (partial / "state.json").write_text(json.dumps(dict(checkpoint.state), indent=1), encoding="utf-8")
+    (partial / "state.json").write_text(to_text(checkpoint.state, indent=1), encoding="utf-8")
     files = {path.name: {"bytes": path.stat().st_size, "sha256": _digest(path)} for path in sorted(partial.iterdir())}
     (partial / _MANIFEST).write_text(json.dumps({"format": _FORMAT, "files": files}, indent=1), encoding="utf-8")
     for path in partial.iterdir():
@@ -92,8 +95,8 @@ def newest(folder: Path, before: int | None = None) -> Path | None:
 
     before: of steps up to this one only.
     """
-    for path in sorted((folder / FOLDER).glob("step-*"), reverse=True):
-        if before is not None and step_of(path) > before:
+    for step, path in reversed(_all(folder)):
+        if before is not None and step > before:
             continue
         problem = _problem(path)
         if not problem:
@@ -102,22 +105,54 @@ def newest(folder: Path, before: int | None = None) -> Path | None:
     return None
 
 
+def missing(folder: Path, steps: Collection[int]) -> list[int]:
+    """Steps of these of which a run has no checkpoint that is whole, in order."""
+    return [step for step in sorted(set(steps)) if _problem(path_of(folder, step))]
+
+
+def _all(folder: Path) -> list[tuple[int, Path]]:
+    """(step, folder) of what is named as a checkpoint, in order; what people put beside them is not looked at."""
+    found = [path for path in (folder / FOLDER).glob("step-*") if _NAME.fullmatch(path.name) and path.is_dir()]
+    return sorted((step_of(path), path) for path in found)
+
+
 def step_of(path: Path) -> int:
-    """The step that the name of a checkpoint tells."""
-    return int(path.name.removeprefix("step-"))
+    """The step that the name of a checkpoint tells. ConfigError where the name is none of a checkpoint."""
+    if (found := _NAME.fullmatch(path.name)) is None:
+        raise ConfigError(
+            f"{path} is no checkpoint",
+            why="one is named after its step, such as step-00000024",
+            fix="give path_of(folder of the run, step)",
+        )
+    return int(found[1])
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a checkpoint: that of its manifest. ConfigError where there is none."""
+    """SHA-256 of what others begin from: step, weights, optimizers and place in the data, but not of times. ConfigError
+    where there is no such checkpoint."""
+    step_of(path)
     if not (path / _MANIFEST).is_file():
         raise ConfigError(f"there is no checkpoint at {path}", fix="give the folder step-... of a run's checkpoints")
-    return _digest(path / _MANIFEST)
+    try:
+        files = json.loads((path / _MANIFEST).read_text(encoding="utf-8"))["files"]
+        state = json.loads((path / "state.json").read_text(encoding="utf-8"))
+        decides = [files[name]["sha256"] for name in ("model.safetensors", "optimizer.pt")]
+        decides += [state["step"], state["loader"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"the checkpoint {path} cannot be used", why=str(error), fix="take another one") from error
+    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
 
-def discard_old(folder: Path, keep_steps: Collection[int]) -> None:
-    """Delete checkpoints but the newest KEPT and those of `keep_steps`, and what a stopped process left half done."""
-    for path in sorted((folder / FOLDER).glob("step-*"))[:-KEPT]:
-        if step_of(path) not in keep_steps:
+def discard_old(folder: Path, keep_steps: Collection[int], step: int | None = None) -> None:
+    """Delete checkpoints but the newest KEPT and those of `keep_steps`, and what a stopped process left half done.
+
+    step: the one just written: those of later steps are damaged (the run would have gone on from them), so they go,
+    and do not count.
+    """
+    found = _all(folder)
+    good = [path for number, path in found if step is None or number <= step]
+    for number, path in found:
+        if path not in good[-KEPT:] and (number not in keep_steps or path not in good):
             shutil.rmtree(path)
     for path in (folder / FOLDER).glob(".step-*.partial"):
         shutil.rmtree(path)

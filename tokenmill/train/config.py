@@ -8,6 +8,7 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
 from tokenmill.core.errors import ConfigError, did_you_mean
+from tokenmill.train.values import settle
 
 ACTIVATIONS = ("swiglu", "relu2")
 VOCABULARY_MULTIPLE = 64
@@ -56,14 +57,15 @@ class ModelConfig:
     """Whether a position sees its own document only, not those before it in the sequence."""
 
     def __post_init__(self) -> None:
+        settle(self)
         for name in _COUNTS:
             number = getattr(self, name)
-            if number is not None and (type(number) is not int or number < 1):
+            if number is not None and number < 1:
                 raise ConfigError(f"{name}={number!r} of a model is too small", fix="an integer of at least 1")
         for name in _SHARES:
             if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigError(f"{name}={getattr(self, name)} of a model", fix="a number of at least 0")
-        if self.norm_eps <= 0 or self.rope_theta <= 1:
+        if not (0 < self.norm_eps < math.inf and 1 < self.rope_theta < math.inf):
             raise ConfigError(
                 "norm_eps and rope_theta are out of range",
                 why=f"norm_eps={self.norm_eps}, rope_theta={self.rope_theta}",

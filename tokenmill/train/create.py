@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING
 
 from tokenmill.core.errors import ConfigError
@@ -26,10 +27,17 @@ def choose_device(wanted: str = "auto") -> str:
 
 
 def make_model(config: ModelConfig, device: str) -> Decoder:
-    """A model on a device, with whatever weights: training initialises or loads them."""
+    """A model on a device, with whatever weights: training initialises or loads them.
+
+    Models that nobody holds any more are freed first. Compiled blocks refer to each other in circles, so without that
+    the memory of two models would be needed until Python's collector comes by.
+    """
     import torch
 
     from tokenmill.train.model import Decoder
 
+    gc.collect()
+    if device.startswith("cuda"):
+        torch.cuda.empty_cache()
     with torch.device(device):
         return Decoder(config)

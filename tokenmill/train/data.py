@@ -12,8 +12,9 @@ from torch import Tensor
 
 from tokenmill.core.errors import ConfigError
 from tokenmill.tokens.loader import TokenLoader
-from tokenmill.tokens.pack import IGNORED, Batch
+from tokenmill.tokens.pack import Batch
 from tokenmill.tokens.views import TokenView
+from tokenmill.train.check import check_batch
 from tokenmill.train.config import ModelConfig
 from tokenmill.train.parallel import World
 from tokenmill.train.settings import TrainSettings
@@ -25,29 +26,14 @@ class Micro(NamedTuple):
     ids: Tensor
     """(B, T) int64"""
     labels: Tensor
-    """(B, T) int64, IGNORED where there is none."""
+    """(B, T) int64, below 0 where there is none."""
     document: Tensor | None
     """(B, T) int32, for models with `document_mask`."""
 
 
 def check_sizes(config: ModelConfig, settings: TrainSettings, view: TokenView, world: World) -> None:
     """ConfigError where batches cannot be made of a view: before anything is done."""
-    context, unit = config.context, config.context * world.size
-    if settings.batch_tokens % unit:
-        raise ConfigError(
-            f"batch_tokens={settings.batch_tokens} cannot be shared out",
-            why=f"sequences have {context} tokens, and there are {world.size} ranks",
-            fix=f"a multiple of {unit}, such as {max(settings.batch_tokens // unit, 1) * unit}",
-        )
-    rows = settings.batch_tokens // unit
-    micro = settings.micro_tokens // context
-    if settings.micro_tokens % context or not micro or rows % micro:
-        fitting = [one for one in range(1, rows + 1) if rows % one == 0 and one <= max(micro, 1)]
-        raise ConfigError(
-            f"micro_tokens={settings.micro_tokens} does not divide the batch",
-            why=f"a rank has {rows} sequences of {context} tokens in a step, and forward passes of one size",
-            fix=f"micro_tokens={fitting[-1] * context}",
-        )
+    check_batch(config, settings, world.size)
     if view.set.manifest.tokenizer.vocab_size > config.vocab_size:
         raise ConfigError(
             f"the model knows {config.vocab_size} ids, the tokens have {view.set.manifest.tokenizer.vocab_size}",
@@ -80,7 +66,7 @@ def make_loader(config: ModelConfig, settings: TrainSettings, view: TokenView, w
 
 def count_labels(batch: Batch) -> int:
     """Labels that have a loss."""
-    return int(np.count_nonzero(batch["labels"] != IGNORED))
+    return int(np.count_nonzero(batch["labels"] >= 0))
 
 
 def micro_batches(batch: Batch, rows: int, device: torch.device) -> Iterator[Micro]:

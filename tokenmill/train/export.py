@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tokenmill.core.errors import ConfigError
 from tokenmill.train.config import ModelConfig
 from tokenmill.train.model import Decoder
+from tokenmill.train.parallel import gather_whole, is_sharded
 
 _OURS = "tokenmill"
 """Key of config.json that holds our own configuration; others ignore it."""
@@ -29,13 +32,16 @@ def export_hf(model: Decoder, folder: Path, tokenizer_json: bytes | None = None,
 
     tokenizer_json: the file of the package `tokenizers`. eos_id: id that ends a document. Files that are there are
     replaced. Attention that keeps within documents is not written: the format has no word for it, and a single text is
-    the same without. ConfigError for what the format cannot say, before anything is written.
+    the same without. Of a sharded model all ranks must call it, and the first one writes. ConfigError for what the
+    format cannot say, before anything is written.
     """
     config = model.config
     described = _describe(config, eos_id)
+    state = gather_whole(model) if is_sharded(model) else model.state_dict()
+    if is_sharded(model) and dist.get_rank():
+        return
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / "model.safetensors.partial"
-    state = model.state_dict()
     save_file({name: source.clone().contiguous() for name, source in _cut(config, state)}, partial, {"format": "pt"})
     os.replace(partial, folder / "model.safetensors")
     if tokenizer_json is not None:
@@ -51,7 +57,9 @@ def load_hf(folder: Path) -> Decoder:
         described = json.loads((folder / "config.json").read_text())
         ours = ModelConfig.from_json(described[_OURS])
         stored = load_file(folder / "model.safetensors")
-    except (OSError, KeyError, ValueError) as error:
+        if any(not tensor.is_floating_point() for tensor in stored.values()):
+            raise ValueError("model.safetensors has tensors that are no floating-point numbers")
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, SafetensorError, ConfigError) as error:
         raise ConfigError(
             "no model of tokenmill can be read here",
             where=str(folder),

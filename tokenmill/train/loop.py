@@ -9,7 +9,9 @@ import gc
 import math
 import resource
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,25 +24,27 @@ from tokenmill.train import checkpoint as checkpoints
 from tokenmill.train.checkpoint import Checkpoint
 from tokenmill.train.data import check_sizes, make_loader
 from tokenmill.train.devices import device_name, peak_flops, utilisation
+from tokenmill.train.lock import locked
 from tokenmill.train.model import Decoder
 from tokenmill.train.monitor import History, Lines, Meter, Tracker
 from tokenmill.train.optimizers import build_optimizers
-from tokenmill.train.parallel import World, from_first, gather_whole, initialise, join, reshard, shard
+from tokenmill.train.parallel import World, by_first, gather_whole, initialise, join, reshard, shard
 from tokenmill.train.results import (
     EVALS_JSONL,
     LOG_JSONL,
     RESULT_JSON,
+    RUN_JSON,
     Progress,
     StepLog,
     TrainResult,
-    claim,
-    finished,
     rows_until,
+    with_nan,
     write_json,
 )
 from tokenmill.train.settings import TrainSettings
-from tokenmill.train.start import Start, check_start, load_model, load_weights
+from tokenmill.train.start import Start, check_start, load_model, load_weights, stand
 from tokenmill.train.steps import Step, Stepper, autocast, eager, logit_max, steps_of
+from tokenmill.train.values import fitting
 
 __all__ = ["Progress", "Start", "StepLog", "TrainResult", "load_weights", "train"]
 
@@ -68,40 +72,48 @@ def train(
 
     So runs of one shape can share a model object, and with it what was compiled. folder: gets run.json, log.jsonl,
     evals.jsonl, checkpoints/, and result.json at the end. Called again, a run goes on from its newest whole checkpoint;
-    one with a result returns it and leaves the model alone (`load_weights` has its weights). seed: of the
-    initial weights and the order of sequences. evaluate: called without gradients in the precision of the settings, on
-    all ranks; eval_steps: steps (made, 0 = before training) at which. stop_after: return behind this step, with a
+    one with a result returns it and leaves the model alone (`load_weights` has its weights). A checkpoint that
+    `keep_steps` ask for and that is not there is made from the one before first. seed: of the initial weights and the
+    order of sequences. evaluate: called without gradients in the precision of the settings, on all ranks;
+    eval_steps: steps (made, 0 = before training) at which. stop_after: return behind this step, with a
     checkpoint. observe: is given every line of the log.
 
-    ConfigError before any work for settings that cannot be, a view smaller than a step, or a folder of another run.
-    TokenmillError after ten steps in a row without a finite loss.
+    ConfigError before any work for settings that cannot be, a view smaller than a step, or a folder of another run or
+    in which another process trains. TokenmillError after ten steps in a row without a finite loss.
     """
     device = next(model.parameters()).device
     world = join(device)
     tracker = Tracker(settings.track if world.writes else None)
     check_sizes(model.config, settings, view, world)
     check_start(settings, start)
-    wanted = sorted({step for step in eval_steps if step <= settings.steps}) if evaluate else []
-    identity = {
-        "settings": settings.deciding(),
-        "model": model.config.to_json(),
-        "data": view.fingerprint,
-        "seed": seed,
-        "eval_steps": wanted,
-        "start": None if start is None else {"checkpoint": checkpoints.digest(start.checkpoint), "data": start.data},
-    }
-    claim(folder, identity, world.writes)
-    if (found := finished(folder)) is not None:
-        return found
-    shard(model, settings, world)
-    with steps_of(model, settings):
-        torch.manual_seed(seed)
-        run = _Run(model, settings, view, folder, seed, world, tracker, observe)
-        try:
-            run.begin(start)
+    seed = fitting("seed", seed, "int")
+    wanted = sorted({int(step) for step in eval_steps if step <= settings.steps}) if evaluate else []
+    about = _about(model, settings, view, seed, wanted)
+    stands = partial(stand, folder, about, settings, start)
+    found = by_first(stands, world)
+    if found.result is not None and not found.missing:
+        return found.result
+    with ExitStack() as stack:
+        by_first(lambda: stack.enter_context(locked(folder)) if world.writes else None, world)
+        found = by_first(stands, world)  # somebody else may have ended it before the lock was ours
+        shard(model, settings, world)
+        stack.enter_context(steps_of(model, settings))
+        make = partial(_Run, model, settings, view, folder, seed, world)
+        if found.missing:
+            with closing(make(Tracker(None), None, again=True)) as run:
+                run.begin(start, found.identity, before=found.missing[0] - 1)
+                run.make_up(found.missing)
+        if found.result is not None:
+            return found.result
+        with closing(make(tracker, observe)) as run:
+            run.begin(start, found.identity)
             return run.go(evaluate, set(wanted), stop_after)
-        finally:
-            run.close()
+
+
+def _about(model: Decoder, settings: TrainSettings, view: TokenView, seed: int, evals: list[int]) -> dict[str, Any]:
+    """What makes a run the one that it is, but for where it begins."""
+    about = {"settings": settings.deciding(), "model": model.config.to_json(), "data": view.fingerprint}
+    return {**about, "seed": seed, "eval_steps": evals}
 
 
 class _Run:
@@ -117,25 +129,29 @@ class _Run:
         world: World,
         tracker: Tracker,
         observe: Callable[[StepLog], None] | None,
+        again: bool = False,
     ) -> None:
+        """again: steps are made for their checkpoints alone; log and evaluations have them."""
+        torch.manual_seed(seed)
         self.model, self.settings, self.folder, self.world = model, settings, folder, world
-        self.seed, self.tracker, self.observe = seed, tracker, observe
+        self.seed, self.tracker, self.observe, self.again = seed, tracker, observe, again
         self.device = next(model.parameters()).device
-        name = device_name(str(self.device))
-        self.name = name
-        self.peak = peak_flops(name) if settings.precision == "bf16" else None
+        self.name = device_name(str(self.device))
+        self.peak = peak_flops(self.name) if settings.precision == "bf16" else None
         self.loader = make_loader(model.config, settings, view, world, seed)
         self.optimizers = build_optimizers(model, model.config, settings)
         self.history = History()
         self.stepper = Stepper(model, settings, self.optimizers, self.history, world)
         self.meter = Meter()
-        self.log = Lines(folder / LOG_JSONL if world.writes else None)
-        self.evals_file = Lines(folder / EVALS_JSONL if world.writes else None)
+        writes = world.writes and not again
+        self.log = Lines(folder / LOG_JSONL if writes else None)
+        self.evals_file = Lines(folder / EVALS_JSONL if writes else None)
         self.step = 0
+        self.origin = (0, 0)
+        """(step, tokens) from which on tokens are counted: what was trained before had perhaps other batches."""
         self.evals: list[dict[str, Any]] = []
         self.waiting: list[Step] = []
-        self.window: list[list[float]] = []
-        """Values of the steps since the last line of the log."""
+        self.window: list[list[float]] = []  # values of the steps since the last line of the log
         self.skipped = self.spikes = self.in_a_row = 0
         self.lr = 0.0
         self.batch: Batch = {}
@@ -144,9 +160,12 @@ class _Run:
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
 
-    def begin(self, start: Start | None) -> None:
-        """New weights, those of the newest checkpoint, or those that another run left."""
-        path = from_first(checkpoints.newest(self.folder) if self.world.writes else None, self.world)
+    def begin(self, start: Start | None, identity: Mapping[str, Any], before: int | None = None) -> None:
+        """New weights, those of the newest checkpoint (before: up to this step), or those that another run left.
+
+        The folder is claimed when nothing is left that could fail.
+        """
+        path = by_first(lambda: checkpoints.newest(self.folder, before), self.world)
         initialise(self.model, self.seed)
         if path is not None:
             saved = checkpoints.load(path)
@@ -158,8 +177,8 @@ class _Run:
             self._load(saved, start.checkpoint)
             if start.data == "continue":
                 self.loader.load_state_dict(saved.state["loader"])
-        log = rows_until(self.log.rows(), self.step) if path is not None else []
-        self.log.restart(log)
+        by_first(lambda: write_json(self.folder / RUN_JSON, identity), self.world)
+        self.log.restart(rows_until(self.log.rows(), self.step) if path is not None else [])
         self.evals_file.restart(self.evals)
         self.tracker.begin(self.folder.name, self.settings)
 
@@ -176,16 +195,32 @@ class _Run:
             ) from error
         self.history.load(saved.state["history"])
         self.step = int(saved.state["step"])
+        self.origin = (self.step, int(saved.state["tokens"]))
         torch.set_rng_state(saved.random["cpu"])
         if "cuda" in saved.random and self.device.type == "cuda":
             torch.cuda.set_rng_state(saved.random["cuda"], self.device)
 
     def _load_records(self, state: Mapping[str, Any]) -> None:
         """What a run goes on with, and a run that begins from its checkpoint does not."""
-        self.evals = list(state["evals"])
-        self.window = [list(row) for row in state["window"]]
+        self.evals = with_nan(state["evals"])
+        self.window = [[math.nan if value is None else value for value in row] for row in state["window"]]
         self.skipped, self.spikes, self.in_a_row = (int(state[key]) for key in ("skipped", "spikes", "in_a_row"))
         self.seconds_before = float(state["seconds"])
+
+    @property
+    def tokens(self) -> int:
+        """Trained tokens so far, those before the checkpoint that was begun from included."""
+        step, tokens = self.origin
+        return tokens + (self.step - step) * self.settings.batch_tokens
+
+    def make_up(self, steps: Sequence[int]) -> None:
+        """Make the checkpoints of these steps, in order: they come out as if they had been kept at the time."""
+        evals = with_nan(Lines(self.folder / EVALS_JSONL).rows())
+        while self.step < steps[-1]:
+            self._advance()
+            if self.step in steps:
+                self.evals = [dict(row) for row in rows_until(evals, self.step)]
+                self._save()
 
     def go(self, evaluate: Evaluate | None, eval_steps: set[int], stop_after: int | None) -> TrainResult:
         settings = self.settings
@@ -194,12 +229,7 @@ class _Run:
             self._evaluate(evaluate)
         self.meter.start()
         while self.step < end:
-            self._step()
-            due = self.step % settings.log_every == 0 or self.step == settings.steps
-            if due or self.stepper.waits:
-                self._read()
-            if due:
-                self._write_log()
+            self._advance()
             if self.step in eval_steps and evaluate is not None:
                 self._evaluate(evaluate)
             every = settings.checkpoint_every
@@ -207,9 +237,19 @@ class _Run:
                 self._save()
         self.meter.stop()
         result = self._result()
-        if self.step == settings.steps and self.world.writes:
-            write_json(self.folder / RESULT_JSON, result.to_json())
+        if self.step == settings.steps:
+            path = self.folder / RESULT_JSON
+            by_first(lambda: write_json(path, result.to_json()), self.world)
         return result
+
+    def _advance(self) -> None:
+        """A step, and what is read and logged behind it."""
+        self._step()
+        due = self.step % self.settings.log_every == 0 or self.step == self.settings.steps
+        if due or self.stepper.waits:
+            self._read()
+        if due:
+            self._write_log()
 
     def _step(self) -> None:
         self.batch = next(self.loader)
@@ -253,7 +293,7 @@ class _Run:
         self.meter.stop()
         line = StepLog(
             step=self.step,
-            tokens=self.step * self.settings.batch_tokens,
+            tokens=self.tokens,
             epochs=self.loader.epochs_seen,
             loss=loss,
             lr=self.lr,
@@ -282,16 +322,17 @@ class _Run:
         return any(row["step"] == self.step for row in self.evals)
 
     def _evaluate(self, evaluate: Evaluate) -> None:
+        self._read()  # the device has made the steps that the meter counted
         self.meter.stop()
-        tokens = self.step * self.settings.batch_tokens
         self.model.eval()
-        with torch.no_grad(), eager(self.model), autocast(self.device, self.settings):
-            values = evaluate(self.model, Progress(self.step, tokens, self.settings.steps))
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.no_grad(), eager(self.model), autocast(self.device, self.settings), torch.random.fork_rng(devices):
+            values = evaluate(self.model, Progress(self.step, self.tokens, self.settings.steps))
         self.model.train()
         reshard(self.model)
         gc.collect()  # it does not run by itself meanwhile
         metrics = {name: float(value) for name, value in values.items()}
-        row = {"step": self.step, "tokens": tokens, "metrics": metrics}
+        row = {"step": self.step, "tokens": self.tokens, "metrics": metrics}
         self.evals.append(row)
         self.evals_file.add(row)
         self.tracker.log(metrics, self.step)
@@ -305,7 +346,7 @@ class _Run:
             random["cuda"] = torch.cuda.get_rng_state(self.device)
         state = {
             "step": self.step,
-            "tokens": self.step * self.settings.batch_tokens,
+            "tokens": self.tokens,
             "config": self.model.config.to_json(),
             "settings": self.settings.to_json(),
             "loader": self.loader.state_dict(),
@@ -318,16 +359,19 @@ class _Run:
             "seconds": self._seconds(),
         }
         saved = Checkpoint(gather_whole(self.model), self.optimizers.state_dict(), state, random)
-        if self.world.writes:
-            checkpoints.save(self.folder, saved)
-            checkpoints.discard_old(self.folder, self.settings.keep_steps)
+        by_first(lambda: self._write(saved), self.world)
         self.meter.start()
+
+    def _write(self, saved: Checkpoint) -> None:
+        checkpoints.save(self.folder, saved)
+        if not self.again:  # else the newest ones are of steps further on, and whole
+            checkpoints.discard_old(self.folder, self.settings.keep_steps, self.step)
 
     def _seconds(self) -> float:
         return self.seconds_before + time.perf_counter() - self.begun
 
     def _result(self) -> TrainResult:
-        rate, tokens = self.meter.rate(), self.step * self.settings.batch_tokens
+        rate, tokens = self.meter.rate(), self.tokens
         return TrainResult(
             folder=str(self.folder),
             steps=self.step,

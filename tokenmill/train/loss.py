@@ -15,9 +15,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 IGNORED = -100
-"""Label that has no loss, as in torch's `cross_entropy`."""
+"""Label that has no loss, as in torch's `cross_entropy`. Every label below 0 has none."""
 _CHUNK_BYTES = {"cpu": 8 << 20, "cuda": 1 << 30}
 """Logits of a chunk in float32: on a CPU what stays in its caches, on a GPU enough rows for full matrix units."""
 
@@ -37,7 +38,7 @@ def chunked_cross_entropy(
     """(total, cross_entropy, z): scalars, summed over labels and divided by `normaliser`; total has the gradient.
 
     hidden: (N, width) states; weight: (rows, width), rows beyond vocab_size take no probability; labels: (N,) int64,
-    IGNORED where there is none. cross_entropy: nats. z: squared log-partition, not yet times z_loss;
+    below 0 where there is none. cross_entropy: nats. z: squared log-partition, not yet times z_loss;
     total = cross_entropy + z_loss * z. chunk: most positions at a time, None: as memory wants it; it changes the
     result by rounding alone. Products are in the dtype of autocast where that is on, all else in float32 or better.
     """
@@ -82,6 +83,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         return entropy + z_loss * z, entropy, z
 
     @staticmethod
+    @once_differentiable  # a second derivative would be that of constants, and no word of it
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         grad_hidden, grad_weight = ctx.saved_tensors
         scale = upstream[0]
@@ -92,7 +94,7 @@ def _terms(logits: Tensor, labels: Tensor, scale: Tensor, vocab_size: int, z_los
     """(2,) sums of cross-entropy and squared log-partition of a chunk; `logits` become the gradient of the total."""
     exact = logits.to(scale.dtype)
     exact[:, vocab_size:] = -torch.inf
-    kept = (labels != IGNORED).to(exact.dtype)
+    kept = (labels >= 0).to(exact.dtype)
     target = labels.clamp(min=0)[:, None]
     wanted = exact.gather(1, target)[:, 0]
     peak = exact.amax(dim=1)

@@ -197,11 +197,11 @@ class Decoder(nn.Module):
         normaliser: Tensor | None = None,
     ) -> Tensor | Loss:
         """ids: (B, T) int64. Without labels: logits (B, T, vocab_size) float32. labels: (B, T) int64, the id that
-        follows each position, IGNORED where there is none. document: (B, T), for `document_mask`. normaliser: what sums
-        over labels are divided by instead of their number: give the labels of all micro-batches (and ranks), and
-        their losses add up to the mean of the whole.
+        follows each position, below 0 (IGNORED) where there is none. document: (B, T), for `document_mask`.
+        normaliser: what sums over labels are divided by instead of their number: give the labels of all micro-batches
+        (and ranks), and their losses add up to the mean of the whole.
         """
-        counted = torch.ones_like(ids, dtype=torch.bool) if labels is None else labels != IGNORED
+        counted = torch.ones_like(ids, dtype=torch.bool) if labels is None else labels >= 0
         states, routings = self._states(ids, self._mask(document), counted)
         if labels is None:
             return _wide(F.linear(states, self.head_weight)[..., : self.config.vocab_size])

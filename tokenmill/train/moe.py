@@ -65,7 +65,7 @@ class Experts(nn.Module):
         """(tokens, experts) probabilities; never in bf16, whose rounding would make ties and change choices."""
         wide = torch.promote_types(tokens.dtype, torch.float32)
         with torch.autocast(tokens.device.type, enabled=False):
-            return F.softmax(F.linear(tokens.to(wide), self.router.weight.to(wide)), dim=-1)
+            return F.softmax(self.router(tokens.to(wide)), dim=-1)
 
     def _multiply(self, rows: Tensor, weight: Tensor, used: Tensor) -> Tensor:
         """rows: (pairs, in), those of one expert together; weight: (experts, out, in). (pairs, out)."""

@@ -14,6 +14,8 @@ from types import ModuleType
 from typing import Any
 
 from tokenmill.core.errors import ConfigError
+from tokenmill.train.check import check_tracker
+from tokenmill.train.results import to_text
 from tokenmill.train.settings import TrainSettings
 
 WINDOW = 128
@@ -111,20 +113,28 @@ class Lines:
         """Begin anew with these rows: those of the steps that are not made again."""
         if self.path is not None:
             partial = self.path.with_name(f".{self.path.name}.partial")
-            partial.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+            partial.write_text("".join(to_text(row) + "\n" for row in kept), encoding="utf-8")
             partial.replace(self.path)
 
     def rows(self) -> list[dict[str, Any]]:
-        """What is in the file; a last line that a stopped process left unfinished is not."""
+        """What is in the file, up to the first line that is none: a stopped process leaves its last one unfinished, a
+        machine that lost its power zeros."""
         if self.path is None or not self.path.exists():
             return []
-        lines = self.path.read_text(encoding="utf-8").split("\n")
-        return [json.loads(line) for line in lines[:-1] if line]
+        found: list[dict[str, Any]] = []
+        for line in self.path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]:
+            try:
+                row = json.loads(line)
+                int(row["step"])
+            except (ValueError, TypeError, KeyError):
+                break
+            found.append(row)
+        return found
 
     def add(self, row: Mapping[str, Any]) -> None:
         if self.path is not None:
             with open(self.path, "a", encoding="utf-8") as stream:
-                stream.write(json.dumps(row) + "\n")
+                stream.write(to_text(row) + "\n")
 
 
 class Tracker:
@@ -134,13 +144,14 @@ class Tracker:
         """ConfigError where the package is not installed. Nothing is begun yet."""
         self._library: ModuleType | None = None
         if name is not None:
+            check_tracker(name)
             try:
                 self._library = importlib.import_module(name)
             except ImportError as error:
                 raise ConfigError(
-                    f"track={name} needs the package {name}",
+                    f"the package {name} of track={name} cannot be imported",
                     why=str(error),
-                    fix=f"pip install {name}, or leave `track` out",
+                    fix=f"install {name} anew, or leave `track` out",
                 ) from error
         self._begun = False
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 
 class RMSNorm(nn.Module):
@@ -37,6 +38,7 @@ class _Normed(torch.autograd.Function):
         return scaled
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, Tensor, None]:
         """d normed = g = upstream * weight; d x = inverse * (g - normed * mean(g * normed))."""
         normed, inverse, weight = ctx.saved_tensors

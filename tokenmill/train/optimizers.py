@@ -11,6 +11,7 @@ groups have the peak rate as `lr`; the loop multiplies it by the schedule. That 
 
 from __future__ import annotations
 
+import copy
 import importlib
 import inspect
 from collections.abc import Callable, Iterable
@@ -29,7 +30,6 @@ from tokenmill.train.schedule import multiplier
 from tokenmill.train.settings import TrainSettings
 
 Named = list[tuple[str, nn.Parameter]]
-_IMPLEMENTATION = ("fused", "foreach", "capturable")
 Factory = Callable[[Named, TrainSettings], torch.optim.Optimizer]
 
 
@@ -40,6 +40,7 @@ class Optimizers:
         self.each = list(each)
         self.settings = settings
         self._peaks = [[float(group["lr"]) for group in one.param_groups] for one in self.each]
+        self._begun = [[_values(group) for group in one.param_groups] for one in self.each]
 
     @property
     def can_leave_out(self) -> bool:
@@ -69,20 +70,28 @@ class Optimizers:
 
     def state_dict(self) -> list[dict[str, Any]]:
         """States on the CPU; sharded tensors whole. All ranks must call it."""
-        return [_mapped(one.state_dict(), _whole) for one in self.each]
+        return [
+            _mapped({**one.state_dict(), "begun": begun}, _whole)
+            for one, begun in zip(self.each, self._begun, strict=True)
+        ]
 
     def load_state_dict(self, states: list[dict[str, Any]]) -> None:
-        """What `state_dict` gave, of any number of ranks."""
-        for one, state in zip(self.each, states, strict=True):
+        """What `state_dict` gave, of any number of ranks, settings, and kinds of device.
+
+        torch would put the decay, the betas and all else of the checkpoint's run in the place of what these optimizers
+        were made with. Here a value of a group comes from the checkpoint only where both runs began with the same one:
+        then it can differ only because the optimizer keeps state there, as those without schedules do.
+        """
+        for one, state, fresh in zip(self.each, states, self._begun, strict=True):
             parameters = [parameter for group in one.param_groups for parameter in group["params"]]
             spread = {
                 number: _mapped(values, partial(_spread, like=parameters[number]))
                 for number, values in state["state"].items()
             }
-            kept = [{key: group[key] for key in _IMPLEMENTATION if key in group} for group in one.param_groups]
-            one.load_state_dict({**state, "state": spread})
-            for group, own in zip(one.param_groups, kept, strict=True):
-                group.update(own)  # a checkpoint of another kind of device has other ones
+            one.load_state_dict({**{key: value for key, value in state.items() if key != "begun"}, "state": spread})
+            before = state.get("begun") or [{} for _ in fresh]
+            for group, own, old in zip(one.param_groups, fresh, before, strict=True):
+                group.update({key: value for key, value in own.items() if key not in old or not _same(value, old[key])})
 
 
 def build_optimizers(model: nn.Module, config: ModelConfig, settings: TrainSettings) -> Optimizers:
@@ -149,13 +158,30 @@ def _factory(place: str) -> Factory:
     module, _, name = place.rpartition(":")
     try:
         found = load_file(module) if module.endswith(".py") else importlib.import_module(module)
-    except ImportError as error:
-        raise ConfigError(f"the optimizer {place} cannot be imported", why=str(error)) from error
+    except ConfigError:
+        raise
+    except Exception as error:  # whatever a file of yours does when it is imported
+        raise ConfigError(
+            f"the optimizer {place} cannot be imported",
+            why=f"{type(error).__name__}: {error}",
+            fix="import it with python, or install its package",
+        ) from error
     factory = getattr(found, name, None)
     if not callable(factory):
         known = [key for key, value in vars(found).items() if inspect.isfunction(value) or inspect.isclass(value)]
         raise ConfigError(f"{module} has no {name}", why=f"functions in it: {', '.join(sorted(known)) or 'none'}")
     return factory  # type: ignore[no-any-return]
+
+
+def _values(group: dict[str, Any]) -> dict[str, Any]:
+    """What a group is set to, as it is now."""
+    return {key: copy.deepcopy(value) for key, value in group.items() if key != "params"}
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, Tensor) or isinstance(other, Tensor):
+        return isinstance(one, Tensor) and isinstance(other, Tensor) and torch.equal(one.cpu(), other.cpu())
+    return bool(one == other)
 
 
 def _mapped(value: Any, change: Callable[[Tensor], Any]) -> Any:

@@ -7,8 +7,8 @@ Checkpoints hold whole tensors, so any number of ranks resumes them.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -17,7 +17,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from tokenmill.core.errors import ConfigError
+from tokenmill.core.errors import ConfigError, TokenmillError
 from tokenmill.train.model import Decoder
 from tokenmill.train.settings import TrainSettings
 
@@ -73,6 +73,10 @@ def shard(model: Decoder, settings: TrainSettings, world: World) -> None:
     policy = MixedPrecisionPolicy(param_dtype=narrow, reduce_dtype=torch.float32, cast_forward_inputs=False)
     mesh = init_device_mesh(next(model.parameters()).device.type, (world.size,))
     for block in model.blocks:
+        if model.config.experts:  # gathered in float32 (moe.py), as the norms need not be
+            exact = MixedPrecisionPolicy(cast_forward_inputs=False)
+            router = block.get_submodule("feed.router")
+            fully_shard(router, mesh=mesh, mp_policy=exact, reshard_after_forward=settings.shard)
         fully_shard(block, mesh=mesh, mp_policy=policy, reshard_after_forward=settings.shard)
     fully_shard(model, mesh=mesh, mp_policy=MixedPrecisionPolicy(), reshard_after_forward=settings.shard)
     model._sharded_as = wanted  # type: ignore[assignment]
@@ -140,6 +144,25 @@ def from_first(value: T, world: World) -> T:
     box = [value]
     dist.broadcast_object_list(box, src=0)
     return box[0]
+
+
+def by_first(action: Callable[[], T], world: World) -> T:
+    """What the first rank's action gives, on all ranks. They wait for it, and an error of tokenmill is theirs too."""
+    if world.size == 1:
+        return action()
+    value: T | None = None
+    error: TokenmillError | None = None
+    if world.writes:
+        try:
+            value = action()
+        except TokenmillError as found:
+            error = found
+    told = from_first((value, None if error is None else error.to_fields()), world)
+    if error is not None:
+        raise error
+    if told[1] is not None:
+        raise TokenmillError.from_fields(told[1])
+    return cast(T, told[0])
 
 
 def leave() -> None:

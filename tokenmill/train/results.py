@@ -60,7 +60,8 @@ class StepLog:
     """Peak bytes: of the device, on a CPU of the process."""
 
     def to_json(self) -> dict[str, Any]:
-        return {name: None if value != value else value for name, value in dataclasses.asdict(self).items()}
+        plain: dict[str, Any] = _plain(dataclasses.asdict(self))
+        return plain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,26 +91,34 @@ class TrainResult:
     device: str = "cpu"
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; a loss that is no number is null."""
-        loss = None if math.isnan(self.final_loss) else self.final_loss
-        return {**dataclasses.asdict(self), "final_loss": loss}
+        """Plain values; numbers that are none are null."""
+        plain: dict[str, Any] = _plain(dataclasses.asdict(self))
+        return plain
 
 
-def claim(folder: Path, identity: Mapping[str, Any], writes: bool) -> None:
-    """Make `folder` that of this run. ConfigError where it holds another one, with what differs."""
+def check_claim(folder: Path, identity: Mapping[str, Any]) -> bool:
+    """Whether `folder` is that of this run; False where it is nobody's. ConfigError where it holds another run, with
+    what differs, or is no folder."""
     path = folder / RUN_JSON
-    if path.exists():
-        found = _read(path)
-        if differing := differences(found, identity):
-            raise ConfigError(
-                "the folder has a run with other settings",
-                where=str(folder),
-                why="; ".join(differing[:8]),
-                fix="choose another folder, or the settings it was begun with",
-            )
-    elif writes:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(path, identity)
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder} is not a folder", why="there is a file of that name", fix="choose another folder")
+    if not path.exists():
+        return False
+    if differing := differences(_read(path), identity):
+        raise ConfigError(
+            "the folder has a run with other settings",
+            where=str(folder),
+            why="; ".join(differing[:8]),
+            fix="choose another folder, or the settings it was begun with",
+        )
+    return True
+
+
+def begun_with(folder: Path) -> str | None:
+    """Digest of the checkpoint of another run that the run in `folder` began from, None where it is not known."""
+    path = folder / RUN_JSON
+    start = _read(path).get("start") if path.is_file() else None
+    return start.get("checkpoint") if isinstance(start, dict) else None
 
 
 def finished(folder: Path) -> TrainResult | None:
@@ -119,8 +128,24 @@ def finished(folder: Path) -> TrainResult | None:
         return None
     data = _read(path)
     known = {one.name for one in dataclasses.fields(TrainResult)}
-    data["final_loss"] = math.nan if data["final_loss"] is None else data["final_loss"]
-    return TrainResult(**{**{name: value for name, value in data.items() if name in known}, "folder": str(folder)})
+    try:
+        data["final_loss"] = math.nan if data["final_loss"] is None else float(data["final_loss"])
+        data["evals"] = with_nan(data["evals"])
+        return TrainResult(**{**{name: value for name, value in data.items() if name in known}, "folder": str(folder)})
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{path} is not the result of a run",
+            why=f"{type(error).__name__}: {error}",
+            fix="delete it: the run then goes on from its newest checkpoint",
+        ) from error
+
+
+def with_nan(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of evaluations as they were measured: null in a file is a number that was none."""
+    return [
+        {**row, "metrics": {name: math.nan if value is None else value for name, value in row["metrics"].items()}}
+        for row in rows
+    ]
 
 
 def differences(old: Any, new: Any, name: str = "") -> list[str]:
@@ -136,17 +161,30 @@ def _short(value: Any) -> str:
     return shown if len(shown) <= 40 else f"{shown[:37]}..."
 
 
+def to_text(data: Mapping[str, Any], indent: int | None = None) -> str:
+    """JSON that every reader takes: numbers that are none, and infinite ones, are null."""
+    return json.dumps(_plain(data), indent=indent, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _plain(one) for key, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
+
+
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
     """In one piece: a reader sees the whole file or none."""
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(dict(data), indent=1) + "\n", encoding="utf-8")
+    partial.write_text(to_text(data, indent=1) + "\n", encoding="utf-8")
     partial.replace(path)
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read", why=str(error), fix="delete the folder of the run") from error
     if not isinstance(data, dict):
         raise ConfigError(f"{path} is not what a run writes", fix="delete the folder of the run")

@@ -12,6 +12,7 @@ from typing import Any
 
 from tokenmill.core.errors import ConfigError, did_you_mean
 from tokenmill.tokens.pack import PACKINGS
+from tokenmill.train.values import settle
 
 SCHEDULES = ("wsd", "cosine", "linear", "constant")
 OPTIMIZERS = ("adamw", "muon")
@@ -62,7 +63,8 @@ class TrainSettings:
     checkpoint_every: int = 0
     """Steps between checkpoints; 0: only at the end."""
     keep_steps: tuple[int, ...] = ()
-    """Further steps with checkpoints, which are kept: where branches and anneals begin."""
+    """Further steps with checkpoints, which are kept: where branches and anneals begin. One that a run has passed
+    without a checkpoint is made up for."""
     log_every: int = 20
     activation_checkpointing: bool = False
     """Compute activations again in the backward pass: less memory, a third more work."""
@@ -74,7 +76,7 @@ class TrainSettings:
     """trackio or wandb: where to log beside log.jsonl."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "keep_steps", tuple(self.keep_steps))
+        settle(self)
         for name, least in _LEAST.items():
             if getattr(self, name) < least:
                 raise ConfigError(f"{name}={getattr(self, name)} is too small", fix=f"at least {least}")
@@ -84,7 +86,8 @@ class TrainSettings:
                 raise ConfigError(
                     f"{name}={value!r} is not known", why=did_you_mean(str(value), [str(one) for one in known])
                 )
-        if self.optimizer not in OPTIMIZERS and ":" not in self.optimizer:
+        module, _, factory = self.optimizer.rpartition(":")
+        if self.optimizer not in OPTIMIZERS and not (module and factory):
             raise ConfigError(
                 f"optimizer={self.optimizer!r} is not known",
                 why=did_you_mean(self.optimizer, OPTIMIZERS),
@@ -97,12 +100,19 @@ class TrainSettings:
                 f"{self.warmup_steps} steps of warm-up and {self.decay_steps} of decay are more than {self.steps} steps"
             )
 
+        if outside := [step for step in self.keep_steps if not 1 <= step <= self.steps]:
+            raise ConfigError(
+                f"keep_steps={outside[0]} is no step of a run of {self.steps}",
+                why="a checkpoint is made behind a step",
+                fix=f"from 1 to {self.steps}",
+            )
+
     def _check_number(self, name: str) -> None:
         value = getattr(self, name)
         if value is None and name in ("muon_lr", "clip"):
             return
         low, high = _RANGES.get(name, (0.0, math.inf))
-        if isinstance(value, bool) or not math.isfinite(value) or not low <= value <= high:
+        if not math.isfinite(value) or not low <= value <= high:
             raise ConfigError(f"{name}={value!r} is out of range", fix=f"a number from {low:g} to {high:g}")
 
     @property

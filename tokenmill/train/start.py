@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from tokenmill.core.errors import ConfigError
 from tokenmill.train import checkpoint as checkpoints
 from tokenmill.train.checkpoint import Checkpoint
 from tokenmill.train.model import Decoder
 from tokenmill.train.parallel import load_whole
+from tokenmill.train.results import TrainResult, begun_with, check_claim, finished
 from tokenmill.train.settings import TrainSettings
 
 
@@ -20,6 +23,21 @@ class Start:
     checkpoint: Path
     data: str = "continue"
     """continue: the same view and seed, behind what was seen; new: another view, from its beginning."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "checkpoint", Path(self.checkpoint))
+
+    @property
+    def step(self) -> int:
+        """Where the run begins. ConfigError where the checkpoint has no name of one."""
+        return checkpoints.step_of(self.checkpoint)
+
+    def identity(self, folder: Path) -> dict[str, str]:
+        """What of it decides on the run in `folder`. Where the checkpoint is gone, what the run began with is believed:
+        it goes on from checkpoints of its own, or is finished."""
+        gone = not self.checkpoint.is_dir()
+        digest = begun_with(folder) if gone else None
+        return {"checkpoint": digest or checkpoints.digest(self.checkpoint), "data": self.data}
 
 
 def load_weights(model: Decoder, folder: Path, step: int | None = None) -> int:
@@ -56,7 +74,7 @@ def check_start(settings: TrainSettings, start: Start | None) -> None:
         return
     if start.data not in ("continue", "new"):
         raise ConfigError(f"Start(data={start.data!r}) is not known", fix='"continue" or "new"')
-    step = checkpoints.step_of(start.checkpoint)
+    step = start.step
     if step >= settings.steps:
         raise ConfigError(
             f"the run would end at step {settings.steps}, and the checkpoint it begins from is of step {step}",
@@ -64,3 +82,28 @@ def check_start(settings: TrainSettings, start: Start | None) -> None:
             why="`steps` counts those of the checkpoint too",
             fix=f"steps={step} + the steps to add",
         )
+
+
+class Stand(NamedTuple):
+    """How far the run in a folder is."""
+
+    identity: dict[str, Any]
+    """What stands in run.json, or will."""
+    result: TrainResult | None
+    missing: list[int]
+    """Steps that it has passed, and of which it should have checkpoints and has none."""
+
+
+def stand(folder: Path, about: Mapping[str, Any], settings: TrainSettings, start: Start | None) -> Stand:
+    """How far a run is; about: its identity but for `start`. ConfigError where the folder holds another run."""
+    identity = {**about, "start": None if start is None else start.identity(folder)}
+    if not check_claim(folder, identity):
+        return Stand(identity, None, [])
+    result = finished(folder)
+    if not settings.keep_steps:
+        return Stand(identity, result, [])
+    newest = None if result is not None else checkpoints.newest(folder)
+    reached = settings.steps if result is not None else 0 if newest is None else checkpoints.step_of(newest)
+    first = 0 if start is None else start.step  # those before are of the other run
+    passed = [step for step in settings.keep_steps if first < step <= reached]
+    return Stand(identity, result, checkpoints.missing(folder, passed))

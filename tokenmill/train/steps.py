@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,10 @@ from tokenmill.train.monitor import History
 from tokenmill.train.optimizers import Optimizers
 from tokenmill.train.parallel import World, is_sharded, sync_gradients, total
 from tokenmill.train.settings import TrainSettings
+
+SHAPES_AT_A_TIME = 3
+"""Models that are compiled side by side: each may need two of the eight versions that a function can have."""
+_compiled_shapes: set[tuple[Any, ...]] = set()
 
 
 class Step(NamedTuple):
@@ -163,7 +167,7 @@ def steps_of(model: Decoder, settings: TrainSettings) -> Iterator[None]:
         if settings.activation_checkpointing:
             stack.enter_context(_recomputed(model))
         if settings.compile:
-            compile_blocks(model)
+            compile_blocks(model, settings)
         else:
             stack.enter_context(eager(model))
         mode = model.training
@@ -172,8 +176,17 @@ def steps_of(model: Decoder, settings: TrainSettings) -> Iterator[None]:
         yield
 
 
-def compile_blocks(model: Decoder) -> None:
-    """torch.compile of every block, once per model; all blocks share the code, and all runs of a process do."""
+def compile_blocks(model: Decoder, settings: TrainSettings) -> None:
+    """torch.compile of every block, once per model; all blocks share the code, and all runs of a process do.
+
+    The compiler keeps what it has made per function, and gives up on one at its ninth shape (`recompile_limit`): blocks
+    and the loss would run uncompiled from there on, without a word. So it forgets all from time to time.
+    """
+    shape = (model.config, settings.micro_tokens, settings.precision, settings.activation_checkpointing)
+    if shape not in _compiled_shapes and len(_compiled_shapes) >= SHAPES_AT_A_TIME:
+        torch._dynamo.reset()
+        _compiled_shapes.clear()
+    _compiled_shapes.add(shape)
     for block in model.blocks:
         if block._compiled_call_impl is None:
             block.compile(dynamic=False)

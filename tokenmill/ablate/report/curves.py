@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tokenmill.ablate.analysis import Analysis
-from tokenmill.ablate.report.style import GREY, WIDTH, Drawing, label, looks, new_figure, token_axis
+from tokenmill.ablate.report.style import GREY, WIDTH, Drawing, label, legend_columns, looks, new_figure, token_axis
 from tokenmill.ablate.scores import Floats, Ints, random_centred
 from tokenmill.ablate.student import t_quantile
 
@@ -43,8 +43,9 @@ def aggregate_figure(analysis: Analysis) -> Drawing | None:
         places[0].legend(frameon=False, handlelength=3.2, loc="upper right")
     elif len(analysis.scores.arms) <= _MOST_ARMS:
         lines = places[0].get_legend_handles_labels()
-        figure.set_figheight(figure.get_figheight() + 0.5)
-        figure.legend(*lines, loc="outside lower center", ncols=6, frameon=False, handlelength=3.2)
+        columns = legend_columns(lines[1])
+        figure.set_figheight(figure.get_figheight() + 0.1 + 0.2 * math.ceil(len(lines[1]) / columns))
+        figure.legend(*lines, loc="outside lower center", ncols=columns, frameon=False, handlelength=3.2)
     if pairs:
         _gains(places[1], analysis, tokens, curves)
     if right:
@@ -176,8 +177,10 @@ def tasks_figure(analysis: Analysis) -> Drawing | None:
     for axes in grid[len(wanted) :]:
         axes.set_visible(False)
     if handles and len(handles) <= _MOST_ARMS:
+        columns = legend_columns(handles)
+        figure.set_figheight(figure.get_figheight() + 0.2 * (math.ceil(len(handles) / columns) - 1))
         figure.legend(
-            handles.values(), handles.keys(), loc="outside lower center", ncols=4, frameon=False, handlelength=3.2
+            handles.values(), handles.keys(), loc="outside lower center", ncols=columns, frameon=False, handlelength=3.2
         )
     caption = "Bits per byte of the gold answer (tasks) or of the text, against trained tokens; means over seeds."
     return Drawing("tasks", "Every task", caption, figure)

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 from tokenmill.ablate.analysis import LIMITS, Analysis
-from tokenmill.ablate.report.style import amount
+from tokenmill.ablate.report.style import amount, printable
 from tokenmill.ablate.report.tables import Table
 
 _MARKS = re.compile(r"([\\`*_{}\[\]()#+!|~$-])")
@@ -48,12 +48,12 @@ def contents(
     name = str(analysis.scores.description.get("name") or "ablation")
     headline, details = _headline(analysis, decision)
     return Page(
-        title=name,
-        headline=headline,
-        details=details,
-        facts=_facts(analysis),
-        caveats=analysis.caveats,
-        missing=analysis.everything.missing,
+        title=printable(name),
+        headline=printable(headline),
+        details=tuple(map(printable, details)),
+        facts=tuple((name, printable(value)) for name, value in _facts(analysis)),
+        caveats=tuple(map(printable, analysis.caveats)),
+        missing=tuple(map(printable, analysis.everything.missing)),
         limits=LIMITS,
         tables=tuple(tables),
         pictures=tuple(pictures),
@@ -66,6 +66,9 @@ def _headline(analysis: Analysis, decision: Mapping[str, Any]) -> tuple[str, tup
         return "No score yet", ()
     if verdict is None:
         return f"One arm: {leaders[0] if leaders else analysis.scores.arms[0]}, nothing to compare it with", ()
+    unfinished = _unfinished(decision)
+    if decision["effect"] is None:
+        return f"TIE: {' and '.join(leaders)} share no seed and cannot be compared{unfinished}", ()
     effect, (low, high) = decision["effect"], decision["interval"]
     against = decision["against"]
     size = f"{100 * effect:+.2f} % (95 %: {100 * low:+.2f} to {100 * high:+.2f} %)"
@@ -73,17 +76,32 @@ def _headline(analysis: Analysis, decision: Mapping[str, Any]) -> tuple[str, tup
         needed = decision["seeds_needed"]
         tied = " and ".join(leaders) if len(leaders) <= 4 else f"{len(leaders)} arms"
         more = f"would take {needed} seeds" if needed else "takes more items: more seeds alone do not find it"
-        return f"TIE: {tied} cannot be told apart", (
+        margin = analysis.judgement.margin
+        seen = f"An effect as large as this one {more}."
+        if margin and abs(effect) > margin and needed:
+            seen = f"To tell an effect as large as this one from the margin of {100 * margin:.3g} % {more}."
+        if margin and abs(effect) <= margin:
+            seen = f"This effect is within the margin of {100 * margin:.3g} %: too small to matter, by what was asked."
+        return f"TIE: {tied} cannot be told apart{unfinished}", (
             f"{leaders[0]} over {against}: {size} fewer bits per byte.",
-            f"The smallest effect that this experiment finds reliably is {100 * decision['mde']:.2f} %."
-            f" An effect as large as this one {more}.",
+            f"The smallest effect that this experiment finds reliably is {100 * decision['mde']:.2f} %. {seen}",
             *_beaten(decision, leaders[0]),
         )
     word = "wins" if verdict == "WIN" else "leads, without certainty"
-    return f"{verdict}: {decision['winner']} {word}", (
+    return f"{verdict}: {leaders[0]} {word}{unfinished}", (
         f"Over {against}, the closest: {size} fewer bits per byte.",
-        f"Probability to be the best arm: {decision['p_best'][decision['winner']]:.3f}.",
+        f"Probability to be the best arm: {decision['p_best'][leaders[0]]:.3f}.",
     )
+
+
+def _unfinished(decision: Mapping[str, Any]) -> str:
+    """What the headline says of runs that are missing."""
+    unscored = decision["unscored"]
+    if unscored:
+        named = " and ".join(unscored) if len(unscored) <= 3 else f"{len(unscored)} arms"
+        return f" (unfinished: {named} {'has' if len(unscored) == 1 else 'have'} no run)"
+    number = len(decision["missing"])
+    return f" (unfinished: {number} run{' is' if number == 1 else 's are'} missing)" if decision["provisional"] else ""
 
 
 def _beaten(decision: Mapping[str, Any], arm: str) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,6 +99,17 @@ def inline(svg: str, key: str) -> str:
     head = re.sub(r'\s(?:width|height)="[^"]*"', "", head)
     rest = re.sub(r"<metadata>.*?</metadata>", "", rest, flags=re.DOTALL)
     return re.sub(r'(\bid="|url\(#|xlink:href="#)', rf"\g<1>{key}-", f"{head}>{rest}")
+
+
+def printable(text: str) -> str:
+    """Without characters that are not seen but change what is: of control, and of the direction of writing."""
+    return "".join(c if c.isprintable() else " " if c.isspace() else "" for c in text)
+
+
+def legend_columns(names: Iterable[str], width: float = WIDTH) -> int:
+    """How many names fit side by side below a figure of that width, in inches."""
+    longest = max((len(name) for name in names), default=1)
+    return max(1, min(6, int(width * 13 / (longest + 9))))
 
 
 def label(name: str) -> str:

@@ -13,11 +13,14 @@ import numpy as np
 
 from tokenmill.ablate.analysis import MOST_EPOCHS, Analysis
 from tokenmill.ablate.report.pairs import held_out_matrix
-from tokenmill.ablate.report.style import amount
+from tokenmill.ablate.report.style import amount, printable
 from tokenmill.ablate.scores import Floats
+from tokenmill.ablate.statistics import arm_means
 from tokenmill.ablate.student import t_quantile
+from tokenmill.ablate.verdict import ALL_PAIRS
 
 NONE = "–"
+FORMULAS = ("=", "+", "-", "@")
 Show = Callable[[Any], str]
 
 
@@ -45,18 +48,29 @@ class Table:
     def shown(self) -> list[list[str]]:
         """The cells as text, not escaped."""
         return [
-            [NONE if missing(value) else column.show(value) for column, value in zip(self.columns, row, strict=True)]
+            [NONE if missing(v) else printable(column.show(v)) for column, v in zip(self.columns, row, strict=True)]
             for row in self.rows
         ]
 
     def to_csv(self) -> str:
-        """Raw values with a head, missing ones empty."""
+        """Raw values with a head, missing ones empty. Names that a spreadsheet would take for a formula get a '."""
         stream = io.StringIO()
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow([column.name for column in self.columns])
+        writer.writerow([_cell(column.name) for column in self.columns])
         for row in self.rows:
-            writer.writerow(["" if missing(v) else f"{v:.10g}" if isinstance(v, float) else v for v in row])
+            writer.writerow([_cell(value) for value in row])
         return stream.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    if missing(value):
+        return ""
+    if isinstance(value, float):
+        return f"{value:.10g}"
+    if not isinstance(value, str):
+        return value
+    plain = printable(value)
+    return f"'{plain}" if plain.lstrip().startswith(FORMULAS) else plain
 
 
 def missing(value: Any) -> bool:
@@ -124,12 +138,13 @@ def scores_table(analysis: Analysis) -> Table:
     texts = [f"text/{name}/bpb" for name in scores.names("text")]
     accuracy = analysis.accuracy()
     primary = analysis.panel.values
-    order = np.argsort(np.where(np.isfinite(primary).any(axis=1), _means(primary), np.inf), kind="stable")
-    base = _means(primary)[scores.arms.index(scores.baseline)] if scores.arms else math.nan
+    means = _means(primary)
+    order = np.argsort(np.where(np.isfinite(means), means, np.inf), kind="stable")
+    base = means[scores.arms.index(scores.baseline)] if scores.arms else math.nan
     best = dict(zip(judgement.arms, map(float, judgement.p_best), strict=True)) if judgement is not None else {}
     rows = []
     for rank, at in enumerate(order):
-        mean, seeds = float(_means(primary)[at]), int(np.isfinite(primary[at]).sum())
+        mean, seeds = float(means[at]), int(np.isfinite(primary[at]).sum())
         low = high = math.nan
         if judgement is not None and seeds:
             half = t_quantile(0.975, judgement.spread.df) * math.sqrt(judgement.spread.variance / seeds)
@@ -163,7 +178,8 @@ def scores_table(analysis: Analysis) -> Table:
     kind = {"task": "gold answers of", "text": "neutral text:", "none": ""}[analysis.primary]
     caption = (
         f"Bits per byte: geometric mean, {kind} {', '.join(analysis.names)}; lower is better. Intervals are of the"
-        " noise between seeds of one arm; pairs are compared below, within seeds."
+        " noise between seeds of one arm; pairs are compared below, within seeds. Arms that lack a seed are put where"
+        " they would be with it."
     )
     return Table("scores", "Scores", columns, tuple(rows), caption)
 
@@ -248,9 +264,10 @@ _PAIRS = (
 )
 _PAIRS_CAPTION = (
     "Effect: % fewer bits per byte of the first arm, paired by seed, with the 95 % interval of the moderated t."
-    " Verdicts are of the Holm-adjusted p (WIN to 0.01, LEAN to 0.025) of the more cautious of both methods."
-    " Detectable: the smallest effect found in 80 % of such experiments at 5 %. Tokens worth: trained tokens of"
-    " the second arm for the loss of the first, per token of the first."
+    " Verdicts are of the Holm-adjusted p (WIN to 0.01, LEAN to 0.025) of the more cautious of both methods:"
+    " an interval that leaves 0 out can be a TIE, as among several pairs one does so by chance."
+    " Detectable: the smallest effect that gets a LEAN in 80 % of such experiments, the number of pairs counted."
+    " Tokens worth: trained tokens of the second arm for the loss of the first, per token of the first."
 )
 
 
@@ -286,7 +303,10 @@ def pairs_table(analysis: Analysis) -> Table:
                 "; ".join(pair.notes),
             )
         )
-    return Table("pairs", "Pairwise verdicts", _PAIRS, tuple(rows), _PAIRS_CAPTION)
+    caption = _PAIRS_CAPTION
+    if judgement is not None and len(judgement.arms) > ALL_PAIRS:
+        caption += " Shown are the pairs of the baseline and of the arm that seems best; all pairs are counted."
+    return Table("pairs", "Pairwise verdicts", _PAIRS, tuple(rows), caption)
 
 
 def cost_table(analysis: Analysis) -> Table:
@@ -324,10 +344,8 @@ def cost_table(analysis: Analysis) -> Table:
 
 
 def _means(values: Floats) -> Floats:
-    """(arms,) means over the seeds that are known; NaN where none is."""
-    known = np.isfinite(values)
-    total = np.where(known, values, 0).sum(axis=1)
-    found: Floats = np.where(known.any(axis=1), total / np.maximum(known.sum(axis=1), 1), np.nan)
+    """(arms,) means, freed of the seeds that an arm has or lacks: plain means would rank seeds. NaN without a run."""
+    found: Floats = np.where(np.isfinite(values).any(axis=1), arm_means(values), np.nan)
     return found
 
 
