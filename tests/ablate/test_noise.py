@@ -11,7 +11,7 @@ from tokenmill.core.errors import ConfigError
 def test_presets_are_quieter_the_larger_they_are() -> None:
     sigmas = [prior_noise(name, "text").sigma for name in ("smoke", "laptop", "h200", "confirm")]
     assert sigmas == sorted(sigmas, reverse=True)
-    assert prior_noise("smoke", "text").sigma == 0.003
+    assert prior_noise("smoke", "text").sigma == 0.006
 
 
 def test_an_unknown_preset_is_as_noisy_as_the_smallest() -> None:

@@ -1,4 +1,4 @@
-"""A planted corruption is found: real text, real training, two seeds; the clean arm must win on other text."""
+"""A planted corruption is found: real text, real training, three seeds; the clean arm must win on other text."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def compared(place: Path, shared: Path, junk: Callable[[int], str], **changes: A
     data = {
         "name": "planted",
         "preset": "smoke",
-        "seeds": 2,
+        "seeds": 3,
         "match": "pool",
         "arms": {"junk": {"documents": "junk"}, "clean": {"documents": "clean"}},
         "evaluate": {"texts": {"neutral": "neutral.jsonl"}, "held_out": 0.1, "held_out_bytes": 2000, "evals": 1},
