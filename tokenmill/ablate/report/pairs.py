@@ -90,7 +90,7 @@ def matrix_figure(analysis: Analysis) -> Drawing | None:
         [[f"{v:.3f}" if np.isfinite(v) else "-" for v in row] for row in values],
         [label(a) for a in analysis.scores.arms],
         [label(n) for n in names],
-        "% above the best of the column",
+        "% above the best",
     )
     figure.axes[0].set_xlabel("held-out documents of")
     figure.axes[0].set_ylabel("model trained on")
@@ -131,7 +131,7 @@ def _heat(
     hues = LinearSegmentedColormap.from_list("blues", ["#ffffff", "#9ecae1", "#084a82"], N=48)
     shades = hues.with_extremes(bad="#f4f4f4")
     size = min(1.0, 8 / max(len(rows), 1))
-    figure = new_figure(min(WIDTH, 2.6 + 0.85 * len(columns)), 1.2 + 0.45 * size * len(rows))
+    figure = new_figure(min(WIDTH, 2.6 + 0.85 * len(columns)), max(1.9, 1.2 + 0.45 * size * len(rows)))
     axes = figure.subplots()
     limit = top or max(float(np.nanmax(np.where(np.isfinite(values), values, 0))), 1e-9)
     edges = [np.arange(size + 1) - 0.5 for size in values.shape]

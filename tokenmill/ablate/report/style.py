@@ -19,6 +19,8 @@ MARKERS = ("o", "s", "^", "D", "v", "P")
 DASHES: tuple[Any, ...] = ((0, (5, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (8, 2)), (0, (3, 1, 1, 1, 1, 1)), "-")
 BASELINE = ("#000000", "X", "-")
 GREY = "#6b6b6b"
+FULL_REM = 52
+"""Width of a full figure on the page, as the style sheet has it."""
 WIDTH = 7.2
 """Inches: a page with margins."""
 PNG_DPI = 160
@@ -93,10 +95,12 @@ def store(drawing: Drawing, folder: Path) -> list[Path]:
 
 def inline(svg: str, key: str) -> str:
     """An SVG file as an element of a page: without its head, its names made unique by the figure's key."""
-    found = svg[svg.index("<svg") :]
-    head, rest = found.split(">", 1)
-    # the page sets the width, the view box the proportions
+    head, rest = svg[svg.index("<svg") :].split(">", 1)
+    # the page sets the width of a full figure, the view box the proportions; a narrow one must not be blown up
+    found = re.search(r'viewBox="0 0 ([\d.]+) ', head)
+    share = min(1.0, float(found[1]) / (72 * WIDTH)) if found else 1.0
     head = re.sub(r'\s(?:width|height)="[^"]*"', "", head)
+    head = f'{head} style="max-width: {FULL_REM * share:.1f}rem"'
     rest = re.sub(r"<metadata>.*?</metadata>", "", rest, flags=re.DOTALL)
     return re.sub(r'(\bid="|url\(#|xlink:href="#)', rf"\g<1>{key}-", f"{head}>{rest}")
 
