@@ -48,10 +48,10 @@ _TEXT: Mapping[str, tuple[float, str]] = {
 _TASK: Mapping[str, tuple[float, str]] = {
     "smoke": (0.006, "measured: 0.63 % for the mean of lambada, sciq, arc_easy and hellaswag over 4 arms of web pages")
 }
-"""Both measured with Muon: 4 arms of web pages (raw text to FineWeb's filters), 2 seeds, 3 degrees of freedom; and clean
-against corrupted WikiText, twice 1 degree of freedom. Single tasks had 0.35 to 1.3 %. WikiText with its marks (`<unk>`,
-` @-@ `) had 2.9 % after training on web pages, which have none of them, and 0.8 % with its marks undone: take neutral
-text that is written as the arms are. Runs that contradict the prior set it aside (`statistics.contradicted`).
+"""Both measured with Muon: 4 arms of web pages (raw text to FineWeb's filters), 2 seeds, 3 degrees of freedom; and
+clean against corrupted WikiText, twice 1 degree of freedom. Single tasks had 0.35 to 1.3 %. WikiText with its marks
+(`<unk>`, ` @-@ `) had 2.9 % after training on web pages, which have none of them, and 0.8 % with its marks undone: take
+neutral text that is written as the arms are. Runs that contradict the prior set it aside (`statistics.contradicted`).
 """
 _TASK_FACTOR = 2.0
 """Of presets whose tasks were not measured: gold answers are a few hundred kilobytes and not one domain; assumed."""
