@@ -12,7 +12,8 @@ from tokenmill.ablate.analysis import LIMITS, Analysis
 from tokenmill.ablate.report.style import amount, printable
 from tokenmill.ablate.report.tables import Table
 
-_MARKS = re.compile(r"([\\`*_{}\[\]()#+!|~$-])")
+_MARKS = re.compile(r"([\\`*_{}\[\]|~$]|^[#+-])")
+"""What means something in Markdown anywhere, and at the beginning of a line; links need brackets."""
 
 
 @dataclass(frozen=True)
