@@ -124,6 +124,7 @@ def test_a_finished_ablation_is_not_run_again(place: Path, tmp_path: Path) -> No
     assert contents(out) == before
 
 
+@pytest.mark.ci
 def test_a_stopped_ablation_goes_on_to_the_same_bytes(place: Path, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         run(small_ablation(place), tmp_path / "out", workers=0, observer=Watch(stop_after=1))
@@ -136,6 +137,7 @@ def test_a_stopped_ablation_goes_on_to_the_same_bytes(place: Path, tmp_path: Pat
     assert contents(tmp_path / "out") == contents(place / "out")
 
 
+@pytest.mark.ci
 def test_seeds_can_be_added(place: Path, tmp_path: Path) -> None:
     out = copy_of(place, tmp_path)
     watch = Watch()
@@ -290,6 +292,7 @@ def test_identical_arms_are_a_tie_to_the_bit(tmp_path: Path) -> None:
     assert any("noise" in note for note in scores.description["notes"])
 
 
+@pytest.mark.ci
 def test_the_learning_rate_is_checked_with_one_seed(place: Path, tmp_path: Path) -> None:
     out = copy_of(place, tmp_path)
     outcome = run(small_ablation(place, lr_check=True), out, workers=0)
