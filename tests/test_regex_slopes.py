@@ -60,6 +60,7 @@ def test_the_patterns_are_found() -> None:
     assert {*BOUNDED, *NEVER, *METHOD} <= where, "a pattern in a table here has another name now"
 
 
+@pytest.mark.ci
 def test_a_quadratic_pattern_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slopes, "GIVE_UP", 0.2)
     for pattern, method in (

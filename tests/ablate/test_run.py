@@ -146,6 +146,7 @@ def test_seeds_can_be_added(place: Path, tmp_path: Path) -> None:
     assert load(out).seeds == (0, 1, 2)
 
 
+@pytest.mark.ci
 def test_runs_that_do_not_end_in_time_are_left(place: Path, tmp_path: Path) -> None:
     out = copy_of(place, tmp_path)
     watch = Watch()

@@ -30,6 +30,7 @@ def test_an_estimate_runs_a_sample_and_multiplies_it(tmp_path: Path) -> None:
     assert found["dollars"]["cores"]["value"] == pytest.approx(found["core_seconds"]["value"] / 3600)
 
 
+@pytest.mark.ci
 def test_it_is_printed_as_tables(write_jsonl: Callable[..., Path]) -> None:
     source = write_jsonl([f"document {i}" for i in range(500)])
     shown = tokenmill(

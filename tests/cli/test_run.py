@@ -39,6 +39,7 @@ def test_run_writes_everything_and_run_json_runs_again(tmp_path: Path, source: P
     assert (out / "recipe/trap_recipe.py").read_text() == TRAPS.read_text()
 
 
+@pytest.mark.ci
 def test_run_json_runs_again_from_anywhere_with_its_options_and_its_code(tmp_path: Path, source: Path) -> None:
     mine = tmp_path / "mine.py"
     shutil.copy(TRAPS, mine)
@@ -164,6 +165,7 @@ def test_recipes_that_cannot_be_read(tmp_path: Path, source: Path, name: str, te
     assert "Traceback" not in failed.stderr
 
 
+@pytest.mark.ci
 def test_places_that_cannot_work(tmp_path: Path, source: Path) -> None:
     (tmp_path / "file").write_text("x")
     run = ["run", f"{TRAPS}:trap", "--input", source]

@@ -152,6 +152,7 @@ def test_hostile_names_cannot_break_lines_or_terminals(tmp_path: Path, write_jso
     assert "run in" not in done.stderr, "no view beside a log on stderr"
 
 
+@pytest.mark.ci
 def test_numbers_of_committed_shards_come_from_manifests(tmp_path: Path, write_jsonl: Callable[..., Path]) -> None:
     source = write_jsonl(["document"])
     arguments = ["--input", source, "--output", tmp_path / "out", "--workers", "0"]

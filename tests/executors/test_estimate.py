@@ -178,6 +178,7 @@ def test_a_recipe_is_measured_for_real(tmp_path: Path) -> None:
     shutil.rmtree(source)
 
 
+@pytest.mark.ci
 def test_a_start_on_a_busy_machine_does_not_swallow_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.jsonl").write_text("".join(f'{{"text": "document {n}"}}\n' for n in range(200)))
     real = estimate._run

@@ -140,6 +140,7 @@ class GatherSlow(Annotate):
         return {"slow": pa.array([batch.num_rows] * batch.num_rows, pa.int64())}
 
 
+@pytest.mark.ci
 def test_a_stage_says_how_long_a_batch_may_take(tmp_path: Path, write_jsonl: Callable[..., Path]) -> None:
     source = write_jsonl(["a text", "another", "abc"])
     pipeline = Pipeline("slow", [ReadJsonl(), GatherSlow(), WriteParquet()])

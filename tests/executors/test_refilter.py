@@ -224,6 +224,7 @@ def test_only_finished_annotated_runs_are_refiltered(annotated: Path, tmp_path: 
         refilter_run(str(annotated), str(annotated), (), 0)
 
 
+@pytest.mark.ci
 def test_enforced_filters_drop_and_stay_as_they_are(tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert command("fineweb", EXAMPLE, out, mode="annotate", enforce=("language_gate", "language_filter")) == 0
