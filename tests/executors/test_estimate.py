@@ -161,6 +161,7 @@ def test_dollars_are_rates_times_amounts() -> None:
     assert set(RATES) == {"core_hour", "gpu_hour", "tb_month", "put_1000"}
 
 
+@pytest.mark.ci
 def test_a_recipe_is_measured_for_real(tmp_path: Path) -> None:
     source = tmp_path / "in"
     source.mkdir()

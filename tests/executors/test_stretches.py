@@ -43,7 +43,9 @@ def test_stretches_end_at_barriers(model: Pipeline) -> None:
     assert [len(found) for found in stretches(fineweb)] == [1] * len(fineweb)
 
 
-@pytest.mark.parametrize(("devices", "loads"), [("3", 2), pytest.param("", 1, marks=pytest.mark.ci)])
+@pytest.mark.parametrize(
+    ("devices", "loads"), [pytest.param("3", 2, marks=pytest.mark.ci), pytest.param("", 1, marks=pytest.mark.ci)]
+)
 def test_filters_go_on_while_the_model_scores(
     tmp_path: Path, source: Path, model: Pipeline, monkeypatch: pytest.MonkeyPatch, devices: str, loads: int
 ) -> None:
