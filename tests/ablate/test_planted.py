@@ -17,18 +17,6 @@ from tokenmill.ablate.run import run
 from tokenmill.ablate.spec import parse_ablation
 
 JUNK_LINES = 0.25
-NAVIGATION = (
-    "Home | About | Contact | Sitemap",
-    "Share this page: Facebook Twitter Pinterest",
-    "Copyright 2019 All rights reserved.",
-    "Click here to subscribe to our newsletter!",
-    "Log in / Register / Forgot your password?",
-    "We use cookies to improve your experience. Accept",
-    "« Previous 1 2 3 4 5 Next »",
-    "Add to cart  Checkout  View wishlist",
-    "Posted in Uncategorized | Leave a comment",
-    "Download now FREE PDF best price buy online",
-)
 SMALL = {"layers": 2, "width": 64, "heads": 2, "hidden": 160, "context": 128, "batch_tokens": 2048, "lr": 0.01}
 
 
@@ -80,16 +68,4 @@ def test_a_quarter_of_noise_loses(tmp_path: Path, shared: Path) -> None:
 
     tokenizer = {"train": {"vocab_size": 1024}}
     pair = compared(tmp_path, shared, junk, tokens=120 * 2048, train=SMALL, tokenizer=tokenizer)
-    assert (pair["verdict"], pair["better"]) == ("WIN", "clean"), pair
-
-
-@pytest.mark.slow
-def test_a_quarter_of_navigation_loses(tmp_path: Path, shared: Path) -> None:
-    """With the whole preset: smaller models first learn to copy, and repeated lines teach them that."""
-    random = np.random.default_rng(5)
-
-    def junk(length: int) -> str:
-        return " | ".join(NAVIGATION[at] for at in random.integers(len(NAVIGATION), size=max(1, length // 40)))
-
-    pair = compared(tmp_path, shared, junk, tokenizer={"train": {"vocab_size": 4096}})
     assert (pair["verdict"], pair["better"]) == ("WIN", "clean"), pair
