@@ -11,6 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tokenmill.train.evaluate.metrics import SCHEMA
+
 BYTES = 12
 
 
@@ -170,19 +172,4 @@ def _items(source: str, nats: Any) -> pa.Table:
             "bytes": np.full(nats.size, BYTES, np.int32),
             "greedy": np.zeros(nats.size, bool),
         }
-    ).cast(
-        pa.schema(
-            [
-                ("task", pa.dictionary(pa.int32(), pa.string())),
-                ("item", pa.int32()),
-                ("unit", pa.int32()),
-                ("choice", pa.int16()),
-                ("gold", pa.bool_()),
-                ("nats", pa.float64()),
-                ("tokens", pa.int32()),
-                ("characters", pa.int32()),
-                ("bytes", pa.int32()),
-                ("greedy", pa.bool_()),
-            ]
-        )
-    )
+    ).cast(SCHEMA)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tokenmill.ablate.prepared import Chosen, matched, smallest_view
+from tokenmill.ablate.prepared import Chosen, matched
 from tokenmill.core.errors import ConfigError
 
 
@@ -17,10 +17,10 @@ def chosen(lengths: list[int], *, in_order: bool = False) -> Chosen:
     return Chosen(everything, np.arange(len(tokens)), tokens, np.arange(len(tokens)), tokens * 4, none, 0, in_order)
 
 
-def test_the_smallest_view_is_known_before_any_training() -> None:
+def test_arms_are_cut_to_the_smallest_or_whole() -> None:
     arms = {"big": ("", chosen([5, 90, 7, 8])), "small": ("", chosen([10, 11]))}
-    assert smallest_view(matched(arms, "tokens")) == ("big", 20)
-    assert smallest_view(matched(arms, "pool")) == ("small", 21)
+    assert {name: arm.tokens for name, arm in matched(arms, "tokens").items()} == {"big": 20, "small": 21}
+    assert {name: arm.tokens for name, arm in matched(arms, "pool").items()} == {"big": 110, "small": 21}
 
 
 @pytest.mark.parametrize(("in_order", "which"), [(False, "shortest"), (True, "first")])

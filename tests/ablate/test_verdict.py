@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.ablate.simulate import NOISE, experiment, without
+from tokenmill.ablate.noise import Kind, prior_noise
 from tokenmill.ablate.statistics import Panel
 from tokenmill.ablate.verdict import ALL_PAIRS, LEAN_LEVEL, judge, turned, two_sided, verdict_of
 
@@ -43,6 +44,17 @@ def test_identical_arms_tie_in_the_long_run(arms: int, seeds: int) -> None:
 
 
 @pytest.mark.ci
+@pytest.mark.parametrize("kind", ["text", "task"])
+def test_identical_arms_tie_at_the_noise_that_was_measured(kind: Kind) -> None:
+    """Of the smallest preset, as `tokenmill ablate` takes it: 100 experiments with two arms and two seeds."""
+    noise = prior_noise("smoke", kind)
+    ties = 0
+    for number in range(100):
+        panel = experiment(np.random.default_rng([9, number]), 2, 2, sigma=noise.sigma)
+        ties += judge(panel, noise, draws=200, seed=number).pairs[0].verdict == "TIE"
+    assert ties >= 95
+
+
 def test_noise_that_is_larger_than_believed() -> None:
     """A sigma of 1.5 times the prior's: verdicts are too bold, but not much, as the runs measure it as well."""
     assert outcomes(1000, 2, 2, sigma=1.5 * NOISE.sigma)["TIE"] >= 930

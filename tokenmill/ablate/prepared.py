@@ -198,12 +198,6 @@ def _nothing_left(name: str, chosen: Chosen, least: str, tokens: int) -> ConfigE
     )
 
 
-def smallest_view(arms: Mapping[str, PreparedArm]) -> tuple[str, int]:
-    """(name, tokens) of the arm whose view is the shortest: what every training of these arms must fit into."""
-    name = min(arms, key=lambda name: arms[name].tokens)
-    return name, arms[name].tokens
-
-
 def _within(chosen: Chosen, tokens: int) -> Numbers:
     """Which of the documents are within so many tokens, in the order in which they stand."""
     order = np.arange(len(chosen.numbers))
