@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -10,8 +11,10 @@ from tokenmill import Doc, Filter, Pipeline, Rule
 from tokenmill.core.errors import ConfigError
 from tokenmill.core.plan import make_plan
 from tokenmill.core.stage import Annotate, InputShard, Resources
+from tokenmill.executors.runspec import Options, RunSpec, freeze
 from tokenmill.io.jsonl import ReadJsonl
 from tokenmill.io.parquet import WriteParquet
+from tokenmill.io.runfolder import RunFolder
 
 
 class AddScore(Annotate):
@@ -159,3 +162,27 @@ def test_any_stage_may_check_the_types_of_its_columns() -> None:
     plan_of(AddScore(), Numbers())
     with pytest.raises(ConfigError, match="url is of type string"):
         plan_of(AddScore(), Numbers(column="url"))
+
+
+class WritesElsewhere(WriteParquet):
+    """A sink with a setting that says only where the work is done."""
+
+    incidental = frozenset({"address"})
+
+    address: str = "here"
+    """Where."""
+
+
+def test_incidental_settings_are_no_part_of_the_fingerprint_and_may_change_on_resume(tmp_path: Path) -> None:
+    def spec(**settings: Any) -> RunSpec:
+        plan = make_plan(Pipeline("p", [ReadJsonl(), WritesElsewhere(**settings)]), [])
+        return RunSpec.of(plan, Options(), str(tmp_path))
+
+    one, two, other = spec(), spec(address="there"), spec(compression_level=9)
+    assert one.plan.fingerprint == two.plan.fingerprint != other.plan.fingerprint
+    folder = RunFolder(str(tmp_path / "out"))
+    assert freeze(folder, one) is False
+    assert freeze(folder, two) is True
+    assert folder.read_json("run.json")["stages"][-1]["config"]["address"] == "there"  # what workers will read
+    with pytest.raises(ConfigError, match="compression_level"):
+        freeze(folder, other)

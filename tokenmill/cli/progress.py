@@ -11,7 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from tokenmill.cli.console import error_console, safe_line
+from tokenmill.core.errors import TokenmillError
 from tokenmill.core.phases import Phase
+from tokenmill.core.stage import Stepped
 from tokenmill.executors.base import Notice, PhaseEvent, ShardRetry
 from tokenmill.executors.coordinator import span
 from tokenmill.executors.tracking import COUNTS, PhaseState, RunTracker
@@ -90,7 +92,8 @@ class ProgressView:
         slow = len(state.stragglers(now))
         trouble = failed + retried + (f" · {slow} stragglers" if slow else "")
         if state.phase.step:
-            return f"{phase}{state.label} · {state.committed}/{state.shards} tasks{trouble} · {_times(state, now)}"
+            tasks = f"{phase}{state.label} · {state.committed}/{state.shards} tasks{trouble}"
+            return " · ".join(filter(None, (tasks, _told(state.phase, self._location), _times(state, now))))
         documents, kept = state.now("documents"), state.now("kept")
         return (
             f"{phase}{state.committed}/{state.shards} shards{trouble} · {documents:,} documents ·"
@@ -132,6 +135,15 @@ class ProgressView:
             yield table
             if len(told) > SHOWN_ACTIVE:
                 yield Text(f"and {len(told) - SHOWN_ACTIVE} more shards under way", "dim")
+
+
+def _told(phase: Phase, location: str) -> str:
+    """What a stage says of its own step; a file that cannot be read just now says nothing."""
+    stage = phase.stages[0]
+    try:
+        return stage.progress(phase.step, location, phase.fingerprint) if isinstance(stage, Stepped) else ""
+    except (OSError, TokenmillError):
+        return ""
 
 
 def _times(state: PhaseState, now: float) -> str:

@@ -55,6 +55,16 @@ class Work(Protocol):
         """Absolute location of the input of the run."""
         ...
 
+    @property
+    def folder(self) -> str:
+        """Absolute location of the output of the run, for what is kept beside its files and never published."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the step: it names the run in what several runs share."""
+        ...
+
 
 class TaskOutput(Protocol):
     """Where a task leaves its files."""

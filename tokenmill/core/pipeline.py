@@ -69,6 +69,8 @@ class Pipeline:
                 "version": cls.version,
                 "config": stage.config(),
             }
+            if cls.incidental:
+                entry["incidental"] = sorted(cls.incidental)
             if cls.__module__.startswith(_USER_MODULES):
                 entry["file"] = sys.modules[cls.__module__].__file__
                 entry["class"] = f":{cls.__qualname__}"

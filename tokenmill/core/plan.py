@@ -301,7 +301,7 @@ def _fingerprints(
     chain = []
     previous = "" if annotation is None else f"annotate {sorted(annotation.enforce)}"
     for label, stage in zip(pipeline.labels, pipeline.stages, strict=True):
-        record = [previous, label, type(stage).version, stage.config(), digests.get(label, {})]
+        record = [previous, label, type(stage).version, stage.decisive(), digests.get(label, {})]
         previous = hashlib.sha256(canonical_json(record)).hexdigest()
         chain.append(previous)
     return chain

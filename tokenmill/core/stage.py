@@ -76,6 +76,9 @@ class Stage(ABC):  # noqa: B024 - its kinds have them
     adds: ClassVar[Mapping[str, pa.DataType]] = {}
     """Columns that exist after the stage, with their types."""
     resources: ClassVar[Resources] = Resources()
+    incidental: ClassVar[frozenset[str]] = frozenset()
+    """Settings that say where and how fast the work is done, not what comes out of it: addresses, patience, prices.
+    They are no part of the fingerprint, and a run may be resumed with others."""
     on_demand: ClassVar[bool] = False
     """Whether the plan may insert the stage, with its defaults, where a later one reads what only it adds."""
 
@@ -142,10 +145,18 @@ class Stage(ABC):  # noqa: B024 - its kinds have them
         Called by the plan, before any work. types: all columns where the stage stands; those of `reads` are there.
         """
 
+    def announces(self) -> Sequence[str]:
+        """What a user must know before a run begins, such as texts that leave the machine; one line each."""
+        return ()
+
     def config(self) -> dict[str, Any]:
         """The settings of the stage as plain JSON values."""
         fields = dataclasses.fields(self)  # type: ignore[arg-type]
         return {f.name: _plain(getattr(self, f.name)) for f in fields}
+
+    def decisive(self) -> dict[str, Any]:
+        """Those settings that decide what comes out: all that are not `incidental`."""
+        return {name: value for name, value in self.config().items() if name not in type(self).incidental}
 
 
 def _plain(value: Any) -> Any:
@@ -278,6 +289,10 @@ class Stepped(Stage):
     def describe(self) -> Sequence[str]:
         """Lines for `tokenmill plan`: what the settings mean."""
         return ()
+
+    def progress(self, step: str, folder: str, fingerprint: str) -> str:
+        """How far a step is that takes long, in a few words, from what its tasks leave in the run's folder; or ""."""
+        return ""
 
 
 class Barrier(Stepped):

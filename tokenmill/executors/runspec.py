@@ -194,6 +194,9 @@ def freeze(folder: RunFolder, spec: RunSpec) -> bool:
             why="; ".join(differences[:5]),
             fix="choose another --output, or delete this one",
         )
+    if present["stages"] != wanted["stages"]:
+        # other addresses, prices or limits: workers read them here, and what comes out is the same
+        folder.write_json(RUN_JSON, {**present, "stages": wanted["stages"]})
     return True
 
 
@@ -222,9 +225,10 @@ def run_differences(present: Mapping[str, Any], wanted: Mapping[str, Any]) -> li
     if list(before) != list(after):
         found.append(f"stages {list(before)} there, {list(after)} here")
     for label in before.keys() & after.keys():
+        incidental = after[label].get("incidental", ())
         for field, value in after[label]["config"].items():
             old = before[label]["config"].get(field)
-            if old != value:
+            if old != value and field not in incidental:
                 found.append(f"{label}.{field} is {old!r} there, {value!r} here")
         if before[label]["version"] != after[label]["version"]:
             found.append(f"{label} is version {before[label]['version']} there, {after[label]['version']} here")

@@ -45,6 +45,14 @@ class StepWork:
     def input(self) -> str:
         return absolute_location(self._spec.input_location)
 
+    @property
+    def folder(self) -> str:
+        return absolute_location(self._folder.location)
+
+    @property
+    def fingerprint(self) -> str:
+        return self._phase.fingerprint
+
     def outputs(self, step: str) -> Sequence[TaskFiles]:
         if step not in self._seen:
             label = self._phase.labels[0]
