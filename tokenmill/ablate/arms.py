@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,7 +31,7 @@ from tokenmill.io.runfolder import RunFolder
 from tokenmill.pipelines.find import import_stages, load_recipe
 from tokenmill.report.write import write_report
 from tokenmill.tokens.mix.source import SourceSet, inputs_of, open_sets
-from tokenmill.tokens.mix.spec import Mixture, load_mixture
+from tokenmill.tokens.mix.spec import Mixture, load_mixture, parse_mixture
 from tokenmill.tokens.mix.write import mixture_pipeline
 from tokenmill.tokens.tokenset import MANIFEST_JSON, TokenSet
 
@@ -211,9 +212,14 @@ def text_arm(arm: ArmSpec, run: Path | None) -> TextArm:
     return TextArm(arm.name, tuple(inputs), source)
 
 
+def mixture_of(arm: ArmSpec) -> Mixture:
+    """The mixture of an arm, from its file or from the ablation's."""
+    return parse_mixture(json.loads(arm.mixture), f"arm {arm.name}") if arm.is_inline else load_mixture(arm.mixture)
+
+
 def checked_mixture(arm: ArmSpec) -> tuple[Mixture, tuple[SourceSet, ...]]:
     """The mixture of an arm and its sets, opened. ConfigError where they are no mixture, or a source is a run."""
-    mixture = load_mixture(arm.mixture)
+    mixture = mixture_of(arm)
     runs = [name for name, source in mixture.sources.items() if source.run]
     if runs:
         raise ConfigError(
@@ -251,5 +257,5 @@ def arm_record(arm: ArmSpec, plain: Mapping[str, RunSpec]) -> dict[str, Any]:
         manifest = TokenSet.open(arm.tokens).folder / MANIFEST_JSON
         record["manifest"] = hashlib.sha256(manifest.read_bytes()).hexdigest()
     else:
-        record["mixture"] = load_mixture(arm.mixture).to_json()
+        record["mixture"] = mixture_of(arm).to_json()
     return record

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tokenmill.ablate.grid import grid_arms
 from tokenmill.core.errors import did_you_mean
 from tokenmill.core.plan import canonical_json
 from tokenmill.io.settings_file import (
@@ -23,6 +25,7 @@ from tokenmill.io.settings_file import (
     read_yaml,
     text_at,
 )
+from tokenmill.tokens.mix.spec import parse_mixture
 
 MATCHES = ("tokens", "pool")
 KINDS = ("recipe", "run", "documents", "tokens", "mixture")
@@ -63,6 +66,7 @@ class ArmSpec:
     id_column: str = "id"
     tokens: str = ""
     mixture: str = ""
+    """Its file, or the mixture itself as JSON (`is_inline`)."""
     named: tuple[str, ...] = field(default=(), compare=False)
     """Which of `text_column` and `id_column` were given: these columns must be there."""
 
@@ -71,8 +75,16 @@ class ArmSpec:
         found = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "named"}
         return {name: list(v) if isinstance(v, tuple) else v for name, v in found.items() if v not in ("", (), {})}
 
+    @property
+    def is_inline(self) -> bool:
+        """Whether `mixture` is a mixture and no file of one."""
+        return self.mixture.startswith("{")
+
     def what(self) -> str:
         """In one line, for reports."""
+        if self.is_inline:
+            stage = json.loads(self.mixture)["stages"][0]
+            return "mixture " + ", ".join(f"{name} {weight:g}" for name, weight in stage.get("weights", {}).items())
         if self.kind != "recipe":
             column = f", column {self.text_column}" if self.text_column != "text" else ""
             return f"{self.kind} {getattr(self, self.kind)}{column}"
@@ -162,11 +174,17 @@ def parse_ablation(data: Any, where: str = "ablation", folder: Path | None = Non
     """
     place = Place(where, folder or Path.cwd(), guide="see docs/ablation.md")
     known = [f.name for f in dataclasses.fields(Ablation) if f.name not in ("sections", "train_tokenizer")]
-    check_keys(data, [*known, *SECTIONS], ("name", "arms"), place)
+    wanted = ("name",) if "grid" in mapping_at(data, place) else ("name", "arms")
+    check_keys(data, [*known, *SECTIONS, "grid"], wanted, place)
     source = path_at(data["input"], place.at("input")) if data.get("input") is not None else ""
+    given = dict(mapping_at(data.get("arms") or {}, place.at("arms")))
+    for name, arm in (grid_arms(data["grid"], place.at("grid")) if data.get("grid") is not None else {}).items():
+        if name in given:
+            raise place.at("grid").error(f"the grid has an arm {name!r} too", fix="choose another name for that arm")
+        given[name] = arm
     arms = {
         name_at(name, place.at("arms")): _arm(str(name), arm, source, place.at(f"arms.{name}"))
-        for name, arm in mapping_at(data["arms"], place.at("arms")).items()
+        for name, arm in given.items()
     }
     _check_names(arms, place.at("arms"))
     baseline = str(data.get("baseline") or next(iter(arms)))
@@ -227,7 +245,12 @@ def _arm(name: str, data: Any, source: str, place: Place) -> ArmSpec:
         raise place.error("columns are those of documents", fix="add documents: FOLDER, or leave the columns out")
     if "documents" in kinds and given.get("input") is not None:
         raise place.at("input").error("documents are the input of this arm", fix="leave `input` or `documents` out")
-    paths = {key: path_at(given[key], place.at(key)) for key in (*KINDS[1:], "input") if given.get(key) is not None}
+    inline = isinstance(given.get("mixture"), Mapping)
+    keys = [key for key in (*KINDS[1:], "input") if not (inline and key == "mixture")]
+    paths = {key: path_at(given[key], place.at(key)) for key in keys if given.get(key) is not None}
+    if inline:
+        found = parse_mixture(given["mixture"], f"{place.file}: {place.key}.mixture", place.folder)
+        paths["mixture"] = canonical_json(found.to_json()).decode()
     columns = {k: text_at(given[k], place.at(k)) for k in ("text_column", "id_column") if k in given}
     without = given.get("without") or ()
     if isinstance(without, str) or not isinstance(without, Sequence):
