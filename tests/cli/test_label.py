@@ -20,7 +20,7 @@ from tokenmill.classifiers.decide import ScoreFilter
 from tokenmill.cli.label import label_documents
 from tokenmill.core.errors import ConfigError, FatalError
 
-pytest.importorskip("httpcore")
+pytest.importorskip("httptools")
 ROWS = [{"id": f"d{n}", "text": f"page {n}. " + "learn " * (n % 5), "n": n % 5} for n in range(60)]
 
 

@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 from rich.table import Table
 
-from tokenmill.classifiers.label.client import ChatClient, Endpoint
 from tokenmill.classifiers.label.ledger import Ledger, read_entries
 from tokenmill.classifiers.label.result import Estimate, estimate, label_table, publish, summary
 from tokenmill.classifiers.label.rubric import load_rubric
@@ -19,6 +18,8 @@ from tokenmill.classifiers.label.sample import Sample, SampleSettings, draw
 from tokenmill.classifiers.label.session import LabelSettings, Progress, ask_all, plan
 from tokenmill.cli.console import error_console, output_console, safe_line
 from tokenmill.core.errors import ConfigError
+from tokenmill.io.chat.client import ChatClient
+from tokenmill.io.chat.endpoint import Endpoint
 
 _STEPS = 50
 
@@ -43,6 +44,7 @@ def label_documents(
     max_chars: int = 4000,
     sampling: Sequence[str] = (),
     api_key_env: str | None = None,
+    allow_http: bool = False,
     timeout: float = 120.0,
     tries: int = 8,
     price_in: float = 0.0,
@@ -55,9 +57,12 @@ def label_documents(
     """Draw the sample, ask what the ledger in `output` lacks, and write labels.parquet and labels.json there.
 
     dry_run: print what it would cost, and make no request. edges: "0.5,1.5"; sampling: ["temperature=0.7"].
+    allow_http: send texts without encryption to a host that is not this machine.
     """
     asked = load_rubric(rubric)
-    endpoint = Endpoint(base_url=base_url, model=model, key_env=api_key_env, timeout=timeout, tries=tries)
+    endpoint = Endpoint(
+        base_url=base_url, model=model, key_env=api_key_env, timeout=timeout, tries=tries, allow_http=allow_http
+    )
     settings = LabelSettings(
         passes=passes,
         seed=seed,

@@ -34,3 +34,6 @@ PreflightOption = Annotated[
     bool, typer.Option("--preflight/--no-preflight", help="look at the free disk space before the run")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="for programs")]
+AllowHttpOption = Annotated[
+    bool, typer.Option("--allow-http", help="send texts unencrypted to a host that is not this machine")
+]

@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from tokenmill.cli.options import JsonOption
+from tokenmill.cli.options import AllowHttpOption, JsonOption
 
 scores = typer.Typer()
 
@@ -124,6 +124,7 @@ def label(
     api_key_env: Annotated[
         Optional[str], typer.Option("--api-key-env", help="variable with the API key (OPENAI_API_KEY)")
     ] = None,
+    allow_http: AllowHttpOption = False,
     timeout: Annotated[float, typer.Option("--timeout", help="seconds for one request")] = 120.0,
     tries: Annotated[int, typer.Option("--tries", help="failures in a row after which a request is given up")] = 8,
     price_in: Annotated[float, typer.Option("--price-in", help="US dollars for a million tokens of prompts")] = 0.0,
@@ -157,6 +158,7 @@ def label(
         max_chars=max_chars,
         sampling=tuple(sampling or ()),
         api_key_env=api_key_env,
+        allow_http=allow_http,
         timeout=timeout,
         tries=tries,
         price_in=price_in,

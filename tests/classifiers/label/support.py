@@ -10,12 +10,12 @@ from typing import Any
 import pyarrow as pa
 
 from tests.classifiers.label.server import MODEL, Rater
-from tokenmill.classifiers.label.client import Endpoint
 from tokenmill.classifiers.label.ledger import Entry, Ledger
 from tokenmill.classifiers.label.result import label_table, summary
 from tokenmill.classifiers.label.rubric import load_rubric
 from tokenmill.classifiers.label.sample import Document, Sample
 from tokenmill.classifiers.label.session import LabelSettings, Task, ask_all, plan
+from tokenmill.io.chat.endpoint import Endpoint
 
 
 @dataclass

@@ -17,7 +17,7 @@ from tokenmill.classifiers.label.sample import Document, Sample
 from tokenmill.classifiers.label.session import READINGS, LabelSettings
 from tokenmill.core.errors import ConfigError, FatalError
 
-pytest.importorskip("httpcore")
+pytest.importorskip("httptools")
 GRADES = [n % 5 for n in range(24)]
 
 

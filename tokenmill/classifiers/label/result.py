@@ -17,12 +17,12 @@ import pyarrow.parquet as pq
 
 from tokenmill.classifiers.corpus.rows import valid_text
 from tokenmill.classifiers.evaluate import agreement
-from tokenmill.classifiers.label.client import Endpoint
 from tokenmill.classifiers.label.ledger import CHARS_PER_TOKEN, Entry
 from tokenmill.classifiers.label.rubric import Question, Rubric
 from tokenmill.classifiers.label.sample import Sample
 from tokenmill.classifiers.label.session import READINGS, LabelSettings, Task, pending
 from tokenmill.core.errors import FatalError
+from tokenmill.io.chat.endpoint import Endpoint
 
 TOKENS_OUT = 60.0
 """Tokens of an answer with its reason, until the ledger has measured figures. A model that thinks aloud takes more."""

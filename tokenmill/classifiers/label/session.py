@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tokenmill.classifiers.label.client import ChatClient, Endpoint, Reply, RequestFailed, as_stop
 from tokenmill.classifiers.label.ledger import Entry, Ledger, tokens_of
 from tokenmill.classifiers.label.prompt import RENDERER, Answer, AnswerError, Prompt, read_answer, render
 from tokenmill.classifiers.label.rubric import Rubric
 from tokenmill.classifiers.label.sample import Document
 from tokenmill.core.errors import ConfigError, FatalError
+from tokenmill.io.chat.client import ChatClient, as_stop
+from tokenmill.io.chat.endpoint import Endpoint
+from tokenmill.io.chat.reply import Reply, RequestFailed
 
 READINGS = 3
 """Answers to one request that are looked at: the first, and two more where it cannot be read."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import email.utils
+import json
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -12,10 +14,13 @@ from typing import Any
 import pytest
 
 from tests.classifiers.label.server import KEY, MODEL, Rater, serving
-from tokenmill.classifiers.label.client import ChatClient, Endpoint, Reply, RequestFailed, _retry_after, _words
+from tests.io.chat.raw_server import Asked, raw, whole
 from tokenmill.core.errors import ConfigError, FatalError
+from tokenmill.io.chat.client import ChatClient, _words, retry_after
+from tokenmill.io.chat.endpoint import Endpoint
+from tokenmill.io.chat.reply import ChatFault, ContextOverflow, Reply, RequestFailed
 
-pytest.importorskip("httpcore")
+pytest.importorskip("httptools")
 MESSAGES = [{"role": "user", "content": "hello"}]
 
 
@@ -80,12 +85,12 @@ def test_the_wait_that_a_server_asks_for() -> None:
         ask(endpoint(rater, longest_wait=0.02))  # five times as much as the client's own, and no more
 
 
-def test_retry_after_as_date_and_nonsense() -> None:
-    assert _retry_after("7") == 7.0
-    assert _retry_after("-3") == _retry_after("soon") == _retry_after("") == _retry_after("nan") == 0.0
+def testretry_after_as_date_and_nonsense() -> None:
+    assert retry_after("7") == 7.0
+    assert retry_after("-3") == retry_after("soon") == retry_after("") == retry_after("nan") == 0.0
     then = datetime.now(UTC) + timedelta(seconds=30)
-    assert 25 < _retry_after(email.utils.format_datetime(then, usegmt=True)) <= 30
-    assert _retry_after("Wed, 21 Oct 2015 07:28:00 -0000") == 0.0
+    assert 25 < retry_after(email.utils.format_datetime(then, usegmt=True)) <= 30
+    assert retry_after("Wed, 21 Oct 2015 07:28:00 -0000") == 0.0
 
 
 def test_messages_of_several_parts() -> None:
@@ -148,11 +153,11 @@ def test_no_part_of_a_key_is_left_in_what_a_server_says(key: str, monkeypatch: p
 def test_other_spellings_of_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
     key = 'sk/a+b="c'
     monkeypatch.setenv("OPENAI_API_KEY", key)
-    client = ChatClient(Endpoint(base_url="http://a/v1", model="m"))
+    client = ChatClient(Endpoint(base_url="https://a/v1", model="m"))
     for spelt in (key, 'sk/a+b=\\"c', 'sk\\/a+b=\\"c', "sk%2Fa%2Bb%3D%22c", "sk/a%2Bb%3D%22c"):
         assert client.plain(f"bad key {spelt}!") == "bad key ***!"
     monkeypatch.delenv("OPENAI_API_KEY")
-    assert ChatClient(Endpoint(base_url="http://a/v1", model="m")).plain("any") == "any"
+    assert ChatClient(Endpoint(base_url="https://a/v1", model="m")).plain("any") == "any"
 
 
 def test_wrong_models_and_addresses_are_told_before_work() -> None:
@@ -183,5 +188,136 @@ def test_wrong_models_and_addresses_are_told_before_work() -> None:
 )
 def test_settings_that_cannot_work(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
-        Endpoint(**{"base_url": "http://a/v1", "model": "m", **changes})
+        Endpoint(**{"base_url": "https://a/v1", "model": "m", **changes})
     assert "secret" not in str(caught.value)
+
+
+def once(answer: bytes, messages: Any = MESSAGES, **changes: Any) -> Reply:
+    """One try, answered with these bytes."""
+
+    async def run() -> Reply:
+        async with raw(answer) as server:
+            fields = {"base_url": f"http://127.0.0.1:{server.port}/v1", "model": MODEL, "timeout": 5.0, **changes}
+            async with ChatClient(Endpoint(**fields)) as client:
+                return await client.once(messages, {"temperature": 0})
+
+    return asyncio.run(run())
+
+
+def completion(**changes: Any) -> bytes:
+    choice = {"message": {"content": "hi"}, "finish_reason": "stop"}
+    return whole(json.dumps({"model": MODEL, "choices": [choice], **changes}).encode())
+
+
+def test_redirects_are_not_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    for status in (b"301 Moved", b"302 Found", b"307 Temporary Redirect", b"308 Permanent Redirect"):
+        to = b"Location: https://evil.example.org/%b\r\n" % KEY.encode()
+        with pytest.raises(FatalError, match="redirects") as caught:
+            once(whole(b"", status, to))
+        assert "https://evil.example.org/***" in str(caught.value)
+        assert KEY not in str(caught.value)
+
+
+def test_prompts_that_are_too_long() -> None:
+    said = b'{"error": {"message": "This model\'s maximum context length is 512 tokens.", "code": 400}}'
+    with pytest.raises(ContextOverflow) as caught:
+        once(whole(said, b"400 Bad Request"))
+    assert "maximum context length is 512" in caught.value.detail
+
+    async def asked() -> None:
+        async with raw(whole(said, b"400 Bad Request")) as server:
+            at = Endpoint(base_url=f"http://127.0.0.1:{server.port}/v1", model=MODEL)
+            async with ChatClient(at) as client:
+                with pytest.raises(RequestFailed) as caught:
+                    await client.ask(MESSAGES, {})
+            assert (caught.value.kind, len(server.asked)) == ("bad_request", 1)
+
+    asyncio.run(asked())
+
+
+@pytest.mark.parametrize(
+    ("usage", "wanted"),
+    [
+        ({"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8}, {"prompt_tokens": 5, "completion_tokens": 3}),
+        ({"prompt_tokens": 5, "prompt_tokens_details": {"cached_tokens": 4}}, {"prompt_tokens": 5, "cached_tokens": 4}),
+        ({"completion_tokens_details": {"reasoning_tokens": 2, "x": 1}}, {"reasoning_tokens": 2}),
+        ({"prompt_tokens": True, "completion_tokens": "3", "x": 1.5, "prompt_tokens_details": None}, {}),
+        ({"prompt_tokens_details": {"cached_tokens": True}}, {}),
+        (None, {}),
+        ([1], {}),
+    ],
+)
+def test_counts_of_tokens(usage: Any, wanted: dict[str, int]) -> None:
+    found = dict(once(completion(usage=usage)).usage)
+    found.pop("total_tokens", None)
+    assert found == wanted
+
+
+def test_half_a_surrogate_pair_from_a_server_can_be_written() -> None:
+    reply = once(whole(b'{"model": "m", "choices": [{"message": {"content": "a\\ud83d b\\ud83d\\ude00"}}]}'))
+    assert reply.text == "a\ufffd b\U0001f600"
+    assert reply.finish_reason == ""
+
+
+def test_half_a_surrogate_pair_in_a_page_costs_only_that_page() -> None:
+    with pytest.raises(RequestFailed) as caught:
+        once(completion(), [{"role": "user", "content": "a\ud83d b"}])
+    assert caught.value.kind == "bad_request"
+
+
+def test_what_is_sent_is_plain_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+
+    async def run() -> None:
+        async with raw(completion()) as server:
+            at = Endpoint(base_url=f"http://127.0.0.1:{server.port}/v1/", model=MODEL)
+            async with ChatClient(at) as client:
+                await client.once(({"role": "user", "content": "naïve 页"},), {"seed": 7, "temperature": 0.5})
+            async with ChatClient(dataclasses.replace(at, key_env="")) as client:
+                await client.once(MESSAGES, {})
+        first, second = server.asked
+        assert first.head.startswith(b"POST /v1/chat/completions HTTP/1.1\r\n")
+        assert f"Authorization: Bearer {KEY}\r\n".encode() in first.head
+        assert b"Authorization" not in second.head
+        message = {"role": "user", "content": "naïve 页"}
+        assert json.loads(first.body) == {"model": MODEL, "messages": [message], "seed": 7, "temperature": 0.5}
+        assert "页".encode() in first.body
+
+    asyncio.run(run())
+
+
+def test_a_body_without_end_is_no_answer() -> None:
+    with pytest.raises(RequestFailed) as caught:
+        once(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n")
+    assert caught.value.kind == "too_large"
+
+
+@pytest.mark.parametrize(
+    "body", [b"[" * 200_000, b"\xff\xfe\x00", b"null", b"3", b'{"choices": []}', b'{"choices": [3]}']
+)
+def test_answers_that_are_no_completion(body: bytes) -> None:
+    with pytest.raises(ChatFault) as caught:
+        once(whole(body))
+    assert caught.value.kind in ("not_json", "no_choice")
+
+
+def test_whether_a_server_is_alive() -> None:
+    async def alive(statuses: dict[bytes, bytes]) -> bool:
+        async def answer(asked: Asked, writer: asyncio.StreamWriter) -> None:
+            writer.write(whole(b"{}", statuses[asked.head.split()[1]]))
+
+        async with raw(answer) as server:
+            async with ChatClient(Endpoint(base_url=f"http://127.0.0.1:{server.port}/v1", model=MODEL)) as client:
+                return await client.alive()
+
+    good, absent, wrong = b"200 OK", b"404 Not Found", b"500 Internal Server Error"
+    assert asyncio.run(alive({b"/health": good}))
+    assert asyncio.run(alive({b"/health": absent, b"/v1/models": good}))
+    assert not asyncio.run(alive({b"/health": absent, b"/v1/models": wrong}))
+
+    async def nobody() -> bool:
+        async with ChatClient(Endpoint(base_url="http://127.0.0.1:9/v1", model=MODEL)) as client:
+            return await client.alive()
+
+    assert not asyncio.run(nobody())
