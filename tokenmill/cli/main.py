@@ -22,6 +22,7 @@ from tokenmill.cli.options import (
     SetOption,
     WorkersOption,
 )
+from tokenmill.cli.rephrase_commands import rephrase_app
 from tokenmill.cli.score_commands import scores
 from tokenmill.cli.token_commands import token_app
 from tokenmill.core.errors import TokenmillError
@@ -258,6 +259,7 @@ def doctor(
 app.add_typer(scores)  # its commands are commands of this one
 app.add_typer(token_app)
 app.add_typer(ablate_app)
+app.add_typer(rephrase_app)
 
 
 def main() -> None:

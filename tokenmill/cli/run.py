@@ -74,6 +74,8 @@ def run_spec(request: RunRequest, spec: RunSpec) -> int:
     if request.preflight:
         for warning in check_space(spec, folder, workers=executor.workers):
             error_console().print(f"warning: {safe(warning)}", highlight=False, soft_wrap=True)
+    for line in (line for stage in spec.plan.pipeline.stages for line in stage.announces()):
+        error_console().print(f"note: {safe(line)}", highlight=False, soft_wrap=True)
     _hint(spec, executor.workers)
     watch = Watch(spec, folder, executor, log_json=request.log_json, metrics_port=request.metrics_port)
     previous = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -20,9 +20,16 @@ RECIPES = {
     "fineweb-edu": "tokenmill.pipelines.fineweb_edu:fineweb_edu",
     "fineweb-edu-gpu": "tokenmill.pipelines.fineweb_edu:fineweb_edu_gpu",
     "nemotron-cc-quality": "tokenmill.pipelines.nemotron_cc_quality:nemotron_cc_quality",
+    "nemotron-cc": "tokenmill.pipelines.rephrase:nemotron_cc",
+    "wrap": "tokenmill.pipelines.rephrase:wrap",
+    "finephrase": "tokenmill.pipelines.rephrase:finephrase",
+    "cosmopedia": "tokenmill.pipelines.rephrase:cosmopedia",
+    "prox": "tokenmill.pipelines.rephrase:prox",
 }
 """Name of a recipe -> module and function that makes it."""
-WITH_MODELS = ("dclm-baseline", "fineweb-edu", "fineweb-edu-gpu", "nemotron-cc-quality")
+REPHRASING = ("nemotron-cc", "wrap", "finephrase", "cosmopedia", "prox")
+"""Recipes whose last stage asks a language model."""
+WITH_MODELS = ("dclm-baseline", "fineweb-edu", "fineweb-edu-gpu", "nemotron-cc-quality", *REPHRASING)
 """Recipes that need models, from a hub or your own."""
 
 

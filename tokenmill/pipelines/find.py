@@ -20,6 +20,7 @@ _STAGE_MODULES = (
     "text.measure",
     *(f"classifiers.{name}" for name in ("bins", "decide", "ensemble", "encoder.stage", "fasttext.stage")),
     *(f"tokens.{name}" for name in ("stages", "write", "decontaminate.stage", "mix.source", "mix.write")),
+    *(f"rephrase.{name}" for name in ("stage", "programs.stage")),
 )
 """Those of larger packages that define stages; others would load PyTorch."""
 

@@ -13,6 +13,7 @@ from typing import Any
 from tokenmill.report.duplicates import Duplicates
 from tokenmill.report.funnel import Funnel
 from tokenmill.report.overlap import Overlap
+from tokenmill.report.rephrased import Rephrased
 from tokenmill.report.samples import Sample
 
 
@@ -33,11 +34,21 @@ def _template() -> Any:
     return environment.get_template("report.html")
 
 
-def render(funnel: Funnel, samples: dict[str, list[Sample]], duplicates: Sequence[Duplicates] = ()) -> str:
+def render(
+    funnel: Funnel,
+    samples: dict[str, list[Sample]],
+    duplicates: Sequence[Duplicates] = (),
+    rephrased: Rephrased | None = None,
+) -> str:
     """The report of a run as HTML."""
     overlap = overlap_rows(funnel.overlap) if funnel.overlap is not None else None
     page = _template().render(
-        funnel=funnel, samples=samples, rows=funnel_rows(funnel), overlap=overlap, duplicates=duplicates
+        funnel=funnel,
+        samples=samples,
+        rows=funnel_rows(funnel),
+        overlap=overlap,
+        duplicates=duplicates,
+        rephrased=rephrased,
     )
     return str(page)
 

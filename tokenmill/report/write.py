@@ -7,6 +7,7 @@ from tokenmill.report.card import render_card
 from tokenmill.report.duplicates import duplicates
 from tokenmill.report.funnel import Funnel, fold
 from tokenmill.report.html import render
+from tokenmill.report.rephrased import rephrased
 from tokenmill.report.samples import collect_samples
 
 
@@ -14,7 +15,7 @@ def write_report(folder: RunFolder) -> Funnel:
     """Write both from the manifests, and return the funnel. Works on finished and unfinished runs."""
     try:
         funnel = fold(folder)
-        folder.write_text("report.html", render(funnel, collect_samples(folder), duplicates(folder)))
+        folder.write_text("report.html", render(funnel, collect_samples(folder), duplicates(folder), rephrased(folder)))
         folder.write_text("README.md", render_card(funnel))
     except OSError as error:
         raise disk_error(error, str(error.filename or folder.location)) from error

@@ -1,0 +1,109 @@
+"""A server of a "model" that answers about the page of a prompt, each page in its own way: a process of its own.
+
+What it does stands in the page: a page with the word `refuses` is refused, `cuts` ends at the limit, `raw` comes back
+as it is, `overflows` is too long for its context unless it is short; every other page is told again with its sentences
+in reverse order and other words for some of its own. Of a page with numbered lines those with `cookies` are to be
+removed. A judge's question is answered by counting sentences whose words the source has. Requests go to a log.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+_PAGE = re.compile(r"\[PAGE BEGINS (\w+)\]\n(.*)\n\[PAGE ENDS \1\]", re.DOTALL)
+_LINE = re.compile(r"^\[(\d+)\] (.*)$", re.MULTILINE)
+_JUDGED = re.compile(
+    r"\[(\w+) source begins\]\n(.*)\n\[\1 source ends\]\n\n\[\1 second text begins\]\n(.*)\n\[", re.DOTALL
+)
+_WORDS = {"big": "large", "house": "building", "river": "stream", "old": "ancient", "walk": "go on foot", "see": "find"}
+_CONTEXT = 60
+"""Words of a page that fit where it says `overflows`."""
+
+
+def answer(page: str) -> tuple[str, str]:
+    """(text, finish_reason) about a page."""
+    if "refuses" in page:
+        return "I'm sorry, but I cannot help with that request.", "stop"
+    if "is raw" in page:
+        return page, "stop"
+    if numbered := _LINE.findall(page):
+        gone = [int(number) for number, line in numbered if "cookies" in line]
+        operations = [{"op": "remove_lines", "first": number, "last": number} for number in gone] or [{"op": "keep"}]
+        return "\n".join(map(json.dumps, operations)), "stop"
+    sentences = re.split(r"(?<=[.!?])\s+", page.strip())
+    told = [" ".join(_WORDS.get(word, word) for word in sentence.split()) for sentence in reversed(sentences)]
+    if "cuts" in page:
+        return told[0][: len(told[0]) // 2], "length"
+    return " ".join(told), "stop"
+
+
+def judgement(source: str, output: str) -> str:
+    """Counts of the sentences of an output whose words are, but for those that are told otherwise, in the source."""
+    known = set(re.findall(r"\w+", source)) | set(re.findall(r"\w+", " ".join(_WORDS.values())))
+    claims = [set(re.findall(r"\w+", sentence)) for sentence in re.split(r"(?<=[.!?])\s+", output.strip())]
+    held = sum(claim <= known for claim in claims)
+    return json.dumps({"supported": held, "unsupported": len(claims) - held, "contradicted": 0, "omitted": 0})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("model")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--log", default="")
+    parser.add_argument("--delay", type=float, default=0.0)
+    given = parser.parse_args()
+    lock = threading.Lock()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        wbufsize = -1
+        disable_nagle_algorithm = True
+
+        def do_GET(self) -> None:
+            self.send({"data": [{"id": given.model}]} if self.path == "/v1/models" else {})
+
+        def do_POST(self) -> None:
+            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            time.sleep(given.delay)
+            prompt = asked["messages"][-1]["content"]
+            found = _PAGE.search(prompt)
+            page = found[2] if found else prompt
+            if given.log:
+                with lock, open(given.log, "a", encoding="utf-8") as stream:
+                    stream.write(json.dumps({"page": page, "max_tokens": asked["max_tokens"]}) + "\n")
+            if "overflows" in page and len(page.split()) > _CONTEXT:
+                self.send({"error": {"message": "too long", "code": "context_length_exceeded"}}, status=400)
+                return
+            asked_of = _JUDGED.search(prompt)
+            text, reason = (judgement(asked_of[2], asked_of[3]), "stop") if asked_of else answer(page)
+            message = {"role": "assistant", "content": text}
+            usage = {"prompt_tokens": len(prompt.split()), "completion_tokens": len(text.split())}
+            choice = {"index": 0, "message": message, "finish_reason": reason}
+            self.send({"model": asked["model"], "choices": [choice], "usage": usage})
+
+        def send(self, body: object, *, status: int = 200) -> None:
+            data = json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Silent."""
+
+    server = ThreadingHTTPServer((given.host, given.port), Handler)
+    server.daemon_threads = True
+    print(f"serving {given.model}", file=sys.stderr, flush=True)
+    server.serve_forever(poll_interval=0.02)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Rewriting of pages by language models: prompts, engines, ledger, checks, edit programs."""

@@ -1,0 +1,1 @@
+"""Checks of single outputs: each a column, with thresholds in the rules of a style."""

@@ -1,0 +1,1 @@
+"""Checks of a whole set of outputs: what no single one of them shows."""
