@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.tokens.mix.support import random_set
-from tokenmill.ablate.arms import checked_mixture
+from tokenmill.ablate.arms import checked_mixture, mixture_spec
 from tokenmill.ablate.spec import parse_ablation
 from tokenmill.core.errors import ConfigError
 
@@ -38,7 +38,10 @@ def test_the_product_of_buckets_styles_and_ratios_and_the_real_tokens(tmp_path: 
     assert cell["sources"]["synthetic"]["where"] == {"quality_level": "low", "style": "diverse_qa"}
     assert cell["sources"]["synthetic"]["synthetic"] is True
     assert cell["sources"]["real"]["tokens"] == str(tmp_path / "real")
-    assert found.arms["low-diverse_qa-25"].what() == "mixture real 0.75, synthetic 0.25"
+    assert (
+        found.arms["low-diverse_qa-25"].what()
+        == "mixture real 0.75, synthetic (quality_level low, style diverse_qa) 0.25"
+    )
 
 
 def test_a_ratio_of_one_has_no_real_tokens(tmp_path: Path) -> None:
@@ -77,3 +80,14 @@ def test_a_cell_takes_the_documents_of_its_bucket_and_style(tmp_path: Path) -> N
     mixture, sets = checked_mixture(arm)
     assert {found.key: found.tokens.manifest.documents for found in sets} == {"real": 100, "synthetic": 60}
     assert mixture.stages[0].weights == {"real": 0.5, "synthetic": 0.5}
+
+
+def test_a_value_that_no_document_has_is_told_before_any_work_and_with_its_arm(tmp_path: Path) -> None:
+    random_set(tmp_path / "real", [100], seed=1)
+    random_set(tmp_path / "synthetic", [60], seed=2, tags={"style": ["wikipedia"] * 60}, first=1000)
+    arms = ablation(tmp_path, by={"style": ["wikipedia", "tutorial"]}, tokens=800, ratios=[0.5]).arms
+    mixture_spec(arms["wikipedia-50"])
+    with pytest.raises(ConfigError) as caught:
+        mixture_spec(arms["tutorial-50"])
+    assert "arm tutorial-50" in caught.value.where
+    assert "tutorial" in str(caught.value)

@@ -59,7 +59,7 @@ def test_measurements_are_part_of_what_must_be_equal() -> None:
     ]
 
 
-@settings(max_examples=15)
+@settings(max_examples=15, deadline=None)
 @given(arms=st.lists(st.lists(st.sampled_from(CHOICES), max_size=3), min_size=2, max_size=3))
 def test_arms_share_exactly_what_they_begin_with(arms: list[list[Stage]]) -> None:
     """The phases of two arms are the same up to the place where their resolved stages part, and published data too."""

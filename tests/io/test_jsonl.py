@@ -77,7 +77,7 @@ def test_a_file_that_is_cut_is_never_a_shorter_one(tmp_path: Path, cut: int) -> 
     for name, whole in (
         ("a.jsonl.zst", zstandard.compress(LINES) + streamed(LINES)),
         ("b.jsonl.zst", streamed(LINES)),
-        ("c.jsonl.gz", gzip.compress(LINES)),
+        ("c.jsonl.gz", gzip.compress(LINES, mtime=0)),
     ):
         (tmp_path / name).write_bytes(whole[:cut])
         with pytest.raises((EOFError, OSError)):

@@ -30,6 +30,7 @@ from tokenmill.io.filesystem import list_inputs
 from tokenmill.io.runfolder import RunFolder
 from tokenmill.pipelines.find import import_stages, load_recipe
 from tokenmill.report.write import write_report
+from tokenmill.tokens.mix.plan import plan_mixture
 from tokenmill.tokens.mix.source import SourceSet, inputs_of, open_sets
 from tokenmill.tokens.mix.spec import Mixture, load_mixture, parse_mixture
 from tokenmill.tokens.mix.write import mixture_pipeline
@@ -224,7 +225,7 @@ def checked_mixture(arm: ArmSpec) -> tuple[Mixture, tuple[SourceSet, ...]]:
     if runs:
         raise ConfigError(
             f"source {runs[0]} of the mixture is a run",
-            where=f"arm {arm.name}: {arm.mixture}",
+            where=f"arm {arm.name}: {arm.what()}",
             why="an ablation mixes token sets",
             fix="tokenmill mix makes the whole mixture; give its output as `tokens`, or tokenize the run first",
         )
@@ -234,6 +235,12 @@ def checked_mixture(arm: ArmSpec) -> tuple[Mixture, tuple[SourceSet, ...]]:
 def mixture_spec(arm: ArmSpec) -> RunSpec:
     """What makes the token set of an arm with a mixture. ConfigError where it cannot be."""
     mixture, sets = checked_mixture(arm)
+    try:
+        plan_mixture(mixture)  # tells of conditions that no document meets, before other arms are made
+    except ConfigError as error:
+        place = f"arm {arm.name}" if arm.is_inline else f"arm {arm.name}: {arm.mixture}"
+        where = f"{place}, {error.where}" if error.where else place
+        raise ConfigError(error.what, where=where, why=error.why or arm.what(), fix=error.fix) from error
     plan = make_plan(mixture_pipeline(mixture), inputs_of(sets))
     return RunSpec.of(plan, Options(), str(sets[0].tokens.folder))
 

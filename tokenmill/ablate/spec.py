@@ -83,8 +83,9 @@ class ArmSpec:
     def what(self) -> str:
         """In one line, for reports."""
         if self.is_inline:
-            stage = json.loads(self.mixture)["stages"][0]
-            return "mixture " + ", ".join(f"{name} {weight:g}" for name, weight in stage.get("weights", {}).items())
+            found = json.loads(self.mixture)
+            weights = found["stages"][0].get("weights", {})
+            return "mixture " + ", ".join(f"{_source(found, name)} {weight:g}" for name, weight in weights.items())
         if self.kind != "recipe":
             column = f", column {self.text_column}" if self.text_column != "text" else ""
             return f"{self.kind} {getattr(self, self.kind)}{column}"
@@ -160,6 +161,12 @@ class Ablation:
         asked = {name: {**arm.to_json(), "name": ""} for name, arm in self.arms.items()}
         names = list(asked)
         return [(a, b) for n, a in enumerate(names) for b in names[n + 1 :] if asked[a] == asked[b]]
+
+
+def _source(mixture: Mapping[str, Any], name: str) -> str:
+    """A source with what it takes of its set."""
+    where = mixture["sources"][name].get("where") or {}
+    return f"{name} ({', '.join(f'{tag} {value}' for tag, value in where.items())})" if where else name
 
 
 def load_ablation(path: str | Path) -> Ablation:

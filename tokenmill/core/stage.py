@@ -145,6 +145,12 @@ class Stage(ABC):  # noqa: B024 - its kinds have them
         Called by the plan, before any work. types: all columns where the stage stands; those of `reads` are there.
         """
 
+    def ready(self, folder: str) -> None:  # noqa: B027 - optional
+        """ConfigError where something that the stage needs besides files cannot be had, such as a server.
+
+        Called once before a new run begins, where the run is started. folder: of the run.
+        """
+
     def announces(self) -> Sequence[str]:
         """What a user must know before a run begins, such as texts that leave the machine; one line each."""
         return ()
@@ -289,6 +295,10 @@ class Stepped(Stage):
     def describe(self) -> Sequence[str]:
         """Lines for `tokenmill plan`: what the settings mean."""
         return ()
+
+    def begins(self, step: str, work: Work) -> str:
+        """What a user must know when a step begins, such as how much text leaves the machine; or ""."""
+        return ""
 
     def progress(self, step: str, folder: str, fingerprint: str) -> str:
         """How far a step is that takes long, in a few words, from what its tasks leave in the run's folder; or ""."""

@@ -21,6 +21,8 @@ from tokenmill.io.parquet import ReadParquet
 from tokenmill.io.runfolder import RunFolder
 from tokenmill.tokens.write import RESERVED
 
+SYNTHETIC = "synthetic"
+"""Column that says whether a model has worded a document: it goes along wherever documents go."""
 _CARRIED = FINEWEB.keys() | PROVENANCE.keys() | {DOC_ID}
 _NOT_CARRIED = RESERVED | INTERNAL.keys()
 """Names of columns that mean something else on the way."""
@@ -143,7 +145,7 @@ def _reader(shard: InputShard, tags: Sequence[str] | None) -> ReadParquet:
     else:
         for name in tags:
             _check_tag(name, schema, shard.name)
-        further = {name: dtype for name, dtype in further.items() if name in tags}
+        further = {name: dtype for name, dtype in further.items() if name in tags or name == SYNTHETIC}
     numbers = [name for name, dtype in further.items() if _is_number(dtype)]
     texts = [name for name, dtype in further.items() if _is_text(dtype)]
     return ReadParquet(signals=tuple(numbers), tags=tuple(texts))
@@ -182,7 +184,8 @@ def _jsonl_reader(shard: InputShard, tags: Sequence[str] | None) -> ReadJsonl:
     for name in tags or ():
         if name in _NOT_CARRIED:
             _check_tag(name, pa.schema([(name, pa.string())]), shard.name)
-    known = dict.fromkeys((*numbers, *texts) if tags is None else tags)
+    marks = [name for name in (*numbers, *texts) if name == SYNTHETIC]
+    known = dict.fromkeys((*numbers, *texts) if tags is None else (*tags, *marks))
     wanted = [name for name in known if name and name not in _CARRIED and name not in _NOT_CARRIED]
     return ReadJsonl(
         signals=tuple(name for name in wanted if name in numbers),

@@ -183,6 +183,11 @@ class _Stretch:
             withdraw(self._folder, phase, slug, briefs.pop(slug))
             del committed[slug]
         self._observe(phase, PhaseStart(committed, names))
+        stage = phase.stages[0]
+        if phase.step and isinstance(stage, Stepped) and len(committed) < len(names):
+            told = stage.begins(phase.step, StepWork(self._folder, self._spec, phase))
+            if told:
+                self._observe(phase, Notice(phase.index, told))
         self._seal_if_complete(phase)
         return crew
 

@@ -290,3 +290,14 @@ def test_tags_of_runs_have_the_types_that_sets_will_have(tmp_path: Path, shared:
     assert total.documents == 1
     with pytest.raises(ConfigError, match="the tag clean holds texts, and true is none"):
         plan_mixture(mixture_of(tmp_path, {"books": {**given, "where": {"clean": True}}}, [{"name": "all"}]))
+
+
+def test_documents_that_are_marked_as_synthetic_are_remarked_where_the_source_does_not_say_so(tmp_path: Path) -> None:
+    random_set(tmp_path / "a", [20], tags={"synthetic": ["True"] * 20})
+    stages = [{"name": "all", "tokens": 50, "weights": {"a": 1}}]
+    for said in (False, True):
+        plan = plan_mixture(
+            mixture_of(tmp_path, {"a": {"tokens": str(tmp_path / "a"), "synthetic": said, "order": "as_is"}}, stages)
+        )
+        assert any("marked as synthetic" in warning for warning in plan.warnings) is not said
+        assert any("is synthetic" in note for note in plan.notes) is said

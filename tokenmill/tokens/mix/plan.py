@@ -23,6 +23,10 @@ MUCH_CUT = 0.01
 """Share of what is taken of a stream; where more than this is cut off besides, the plan says so."""
 
 
+SYNTHETIC = "synthetic"
+"""Tag of documents that a model has worded (`tokenmill rephrase`)."""
+
+
 @dataclass(frozen=True)
 class PlanRow:
     """What a stage takes of a source, or of a part of one that it upweights."""
@@ -131,7 +135,7 @@ def plan_of(mixture: Mixture, measured: Measured) -> MixturePlan:
         stages=stages,
         rows=tuple(rows),
         totals=tuple(_totals(mixture, measured.streams, tokens, reached, total)),
-        warnings=(*warnings, *_overlapping(measured)),
+        warnings=(*warnings, *_overlapping(measured), *_unmarked(mixture, measured)),
         notes=(
             *_weights(mixture),
             *_upweighted(rows),
@@ -355,6 +359,16 @@ def _absent(mixture: Mixture, measured: Measured, tokens: Mapping[Atom, int]) ->
                 " the mixture can be made, is known when the run is tokenized"
             )
     return found
+
+
+def _unmarked(mixture: Mixture, measured: Measured) -> list[str]:
+    """Sources of which some documents are marked as synthetic, and which do not say so."""
+    return [
+        f"source {source} has documents that are marked as synthetic: its share is told with `synthetic: true`"
+        for one in measured.sets
+        for source in one.sources
+        if SYNTHETIC in one.schema.names and not mixture.sources[source].synthetic
+    ]
 
 
 def _synthetic(rows: Sequence[PlanRow], stages: Mapping[str, int]) -> list[str]:
