@@ -6,6 +6,12 @@ READY := $(VENV)/.ready
 MODELS := $(VENV)/.models
 DEMO := demo-out
 PEER := .bench/datatrove
+REPHRASE := rephrase-demo-out
+REWRITE = $(BIN)/tokenmill rephrase $(REPHRASE)/shown.jsonl --output $(REPHRASE)/rewritten \
+	--style examples/rephrase/plain.md --style examples/rephrase/plain_page.md \
+	--model $(REPHRASE)/model --set tokenizer=$(REPHRASE)/model/tokenizer.json \
+	--serve "transformers serve {model} --device cpu --continuous-batching --port {port}" \
+	--set 'serve_env={"HF_HUB_CACHE": "$(REPHRASE)/hub", "HF_HUB_OFFLINE": "1"}' --concurrency 32
 # On Linux PyPI's build brings gigabytes of CUDA; without a GPU:
 # make test TORCH='torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu'
 TORCH ?= torch==2.13.0
@@ -26,6 +32,16 @@ ablate-demo: $(MODELS)  ## raw text against the fineweb recipe: four small model
 	rm -rf ablate-demo-out
 	$(BIN)/tokenmill ablate examples/ablation/demo.yaml --output ablate-demo-out
 	@echo "Open ablate-demo-out/report.html in a browser."
+
+rephrase-demo: $(MODELS)  ## pages -> a small model made on the spot -> its server -> rewrites, checked, beside their sources
+	rm -rf $(REPHRASE) && mkdir -p $(REPHRASE)/hub
+	$(BIN)/tokenmill run fineweb --input examples/data --output $(REPHRASE)/pages
+	$(BIN)/python examples/rephrase/make_model.py $(REPHRASE)/pages/data examples/rephrase/plain.md \
+		--output $(REPHRASE)/model --shown $(REPHRASE)/shown.jsonl
+	$(REWRITE) --dry-run
+	$(REWRITE)
+	@echo "The model is a toy: what it gets wrong is in $(REPHRASE)/rewritten/rephrased/rejected/, with the reason."
+	@echo "Open $(REPHRASE)/rewritten/report.html in a browser: sources beside rewrites, accepted and rejected."
 
 test: $(MODELS)  ## the fast suite
 	$(BIN)/python -m pytest -n auto --dist worksteal
@@ -67,9 +83,11 @@ bench: bench-env  ## against datatrove, on the developers' shared data
 	$(BIN)/python benchmarks/decontaminate.py
 	$(BIN)/python benchmarks/loader.py
 	$(BIN)/python benchmarks/train.py
+	$(BIN)/python benchmarks/rephrase.py
+	$(BIN)/python benchmarks/generate.py
 
 clean:
-	rm -rf $(VENV) .bench $(DEMO) edu-demo-out ablate-demo-out .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
+	rm -rf $(VENV) .bench $(DEMO) edu-demo-out ablate-demo-out $(REPHRASE) .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): pyproject.toml

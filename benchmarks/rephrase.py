@@ -5,7 +5,8 @@
 The server is a process of its own. In one run, in turns: (streams) a bare loop of workers on asyncio's streams, that
 sends and reads JSON and does nothing else; (http1) the same on tokenmill's transport; (session) a session on an
 `OpenAIEngine`, with retries, pace, and every answer on the disk. Ratios are of medians; `ideal` is requests x latency /
-concurrency, what a client without any cost would take. The server needs a core of its own.
+concurrency, what a client without any cost would take; `steady` is without the first quarter of the requests, that is
+without connecting, slow start and the last wait for the disk. The server needs a core of its own.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from tokenmill.io.chat.endpoint import Endpoint
 from tokenmill.io.chat.http1 import Pool
@@ -133,27 +135,61 @@ def main() -> None:
     parser.add_argument("--words", type=int, default=150)
     args = parser.parse_args()
     requests = [request(number, args.words) for number in range(args.requests)]
-    ideal = args.requests * args.latency / args.concurrency
+    few = requests[: args.requests // 4]
+    found: dict[str, list[Measured]] = {name: [] for name in WAYS}
     for port in server(args.latency):
-        ways: dict[str, Callable[[], None]] = {
-            "streams": lambda port=port: run(over_streams(port, requests, args.concurrency)),
-            "http1": lambda port=port: run(over_http1(port, requests, args.concurrency)),
-            "session": lambda port=port: over_session(port, requests, args.concurrency),
-        }
-        found: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
+        for work in WAYS.values():  # what is imported and compiled once
+            work(port, few[:64], args.concurrency)
         for _ in range(args.repeats):
-            for name, work in ways.items():
-                found[name].append(timed(work))
+            for name, work in WAYS.items():
+                short = timed(lambda work=work, port=port: work(port, few, args.concurrency))
+                whole = timed(lambda work=work, port=port: work(port, requests, args.concurrency))
+                found[name].append(Measured(*whole, *(one - other for one, other in zip(whole, short, strict=True))))
     print(
-        f"{args.requests} requests, {args.words} words, {args.concurrency} under way, server {args.latency * 1e3:g} ms"
+        f"{args.requests:,} requests of {args.words} words, {args.concurrency} under way, a server that answers in"
+        f" {args.latency * 1e3:g} ms, medians of {args.repeats} rounds in turns\n"
     )
-    base = statistics.median(wall for wall, _ in found["http1"])
-    for name, times in found.items():
-        wall, cpu = statistics.median(one for one, _ in times), statistics.median(one for _, one in times)
-        print(
-            f"{name:8} {wall:6.2f} s  {args.requests / wall:6.0f} requests/s  {1e6 * cpu / args.requests:4.0f} us CPU"
-            f"  {wall / ideal:.3f} x ideal  {wall / base:.3f} x http1"
+    table(found, args.requests, args.latency / args.concurrency)
+
+
+class Measured(NamedTuple):
+    """Seconds of a round, and of its last three quarters, in which nothing begins or ends."""
+
+    wall: float
+    cpu: float
+    steady_wall: float
+    steady_cpu: float
+
+
+WAYS: dict[str, Callable[[int, list[Request], int], None]] = {
+    "streams": lambda port, requests, workers: run(over_streams(port, requests, workers)),
+    "http1": lambda port, requests, workers: run(over_http1(port, requests, workers)),
+    "session": over_session,
+}
+
+
+def table(found: dict[str, list[Measured]], count: int, ideal: float) -> None:
+    """ideal: seconds of a request."""
+    middle = {name: Measured(*map(statistics.median, zip(*rows, strict=True))) for name, rows in found.items()}
+    later = count - count // 4
+    base = middle["http1"]
+    print(
+        "| client | requests/s | steady | x ideal | steady | x http1 | steady | CPU a request, us | steady | x http1 |"
+    )
+    print("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
+    for name, one in middle.items():
+        cells = (
+            f"{count / one.wall:,.0f}",
+            f"{later / one.steady_wall:,.0f}",
+            f"{one.wall / count / ideal:.3f}",
+            f"{one.steady_wall / later / ideal:.3f}",
+            f"{one.wall / base.wall:.3f}",
+            f"{one.steady_wall / base.steady_wall:.3f}",
+            f"{1e6 * one.cpu / count:.0f}",
+            f"{1e6 * one.steady_cpu / later:.0f}",
+            f"{one.steady_cpu / base.steady_cpu:.2f}",
         )
+        print(f"| {name} | {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":

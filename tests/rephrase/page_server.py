@@ -2,8 +2,10 @@
 
 What it does stands in the page: a page with the word `refuses` is refused, `cuts` ends at the limit, `raw` comes back
 as it is, `overflows` is too long for its context unless it is short; every other page is told again with its sentences
-in reverse order and other words for some of its own. Of a page with numbered lines those with `cookies` are to be
-removed. A judge's question is answered by counting sentences whose words the source has. Requests go to a log.
+in reverse order and other words for some of its own, after a thought that refuses where the page `thinks`. Where a
+prompt asks for an opening the answer has it; about a page that `wobbles` only the third one has. Of a page with
+numbered lines those with `cookies` are to be removed. A judge's question is answered by counting sentences whose words
+the source has. Requests go to a log.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import re
 import sys
 import threading
 import time
+from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 _PAGE = re.compile(r"\[PAGE BEGINS (\w+)\]\n(.*)\n\[PAGE ENDS \1\]", re.DOTALL)
@@ -22,6 +25,9 @@ _JUDGED = re.compile(
     r"\[(\w+) source begins\]\n(.*)\n\[\1 source ends\]\n\n\[\1 second text begins\]\n(.*)\n\[", re.DOTALL
 )
 _WORDS = {"big": "large", "house": "building", "river": "stream", "old": "ancient", "walk": "go on foot", "see": "find"}
+_OPENING = re.compile(r'Begin with the line "(.*)"')
+_TURNS = re.compile(r"Write questions and answers")
+_LOGGED = ("max_tokens", "temperature", "seed")
 _CONTEXT = 60
 """Words of a page that fit where it says `overflows`."""
 
@@ -43,6 +49,17 @@ def answer(page: str) -> tuple[str, str]:
     return " ".join(told), "stop"
 
 
+def formed(prompt: str, text: str, earlier: int) -> str:
+    """An answer in the form that a prompt asks for. earlier: how often the page has been asked about."""
+    if _TURNS.search(prompt):
+        sentences = re.split(r"(?<=[.!?])\s+", text)
+        return "\n\n".join(f"Question: What is number {n}?\nAnswer: {one}" for n, one in enumerate(sentences, 1))
+    opening = _OPENING.search(prompt)
+    if opening is None or text.startswith('{"op"') or ("wobbles" in text and earlier < 2):
+        return text
+    return f"{opening[1]}\n{text}"
+
+
 def judgement(source: str, output: str) -> str:
     """Counts of the sentences of an output whose words are, but for those that are told otherwise, in the source."""
     known = set(re.findall(r"\w+", source)) | set(re.findall(r"\w+", " ".join(_WORDS.values())))
@@ -60,6 +77,7 @@ def main() -> None:
     parser.add_argument("--delay", type=float, default=0.0)
     given = parser.parse_args()
     lock = threading.Lock()
+    seen: Counter[str] = Counter()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -77,12 +95,19 @@ def main() -> None:
             page = found[2] if found else prompt
             if given.log:
                 with lock, open(given.log, "a", encoding="utf-8") as stream:
-                    stream.write(json.dumps({"page": page, "max_tokens": asked["max_tokens"]}) + "\n")
+                    told = {"page": page, "prompt": prompt, **{name: asked.get(name) for name in _LOGGED}}
+                    stream.write(json.dumps(told) + "\n")
             if "overflows" in page and len(page.split()) > _CONTEXT:
                 self.send({"error": {"message": "too long", "code": "context_length_exceeded"}}, status=400)
                 return
             asked_of = _JUDGED.search(prompt)
             text, reason = (judgement(asked_of[2], asked_of[3]), "stop") if asked_of else answer(page)
+            if not asked_of and reason == "stop":
+                with lock:
+                    earlier, seen[prompt] = seen[prompt], seen[prompt] + 1
+                text = formed(prompt, text, earlier)
+                if "thinks" in page:
+                    text = f"<think>I'm sorry, but I cannot help with that request.</think>\n{text}"
             message = {"role": "assistant", "content": text}
             usage = {"prompt_tokens": len(prompt.split()), "completion_tokens": len(text.split())}
             choice = {"index": 0, "message": message, "finish_reason": reason}

@@ -89,3 +89,16 @@ def test_the_volume_of_a_sample_is_near_that_of_all() -> None:
     assert found[0].documents == found[1].documents == 400
     assert np.isclose(found[0].total("tokens_in"), found[1].total("tokens_in"), rtol=0.15)
     assert found[0].total("tokens_out_most") == style.output_tokens * found[0].total("passages")
+
+
+def test_nothing_kept_has_no_price_and_few_documents_have_a_wide_interval() -> None:
+    ids = [f"d{n}" for n in range(28)]
+    none = forecast([row(doc, accepted=False) for doc in ids], ids, 100, seconds=1.0, prices=Prices(1.0, 1.0))
+    assert "dollars_per_billion_kept" not in none.figures
+    rate = none.figures["accept_rate"]
+    assert rate.value == rate.low == 0
+    assert rate.high == pytest.approx(0.1206, abs=1e-3)  # Wilson
+    one = forecast([row(doc, accepted=doc == "d0") for doc in ids], ids, 100, seconds=1.0, prices=Prices(1.0, 1.0))
+    price = one.figures["dollars_per_billion_kept"]
+    assert price.high is None  # a sample without that document keeps nothing
+    assert price.low < price.value

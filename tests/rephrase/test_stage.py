@@ -11,6 +11,7 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from tokenmill.io.jsonl import ReadJsonl
 from tokenmill.pipelines import REPHRASING, recipe
 from tokenmill.rephrase.stage import WriteRephrased, ranges
 
+FAQ = Path(sys.modules["tokenmill.rephrase"].__path__[0]) / "prompts" / "faq.md"
 SERVER = Path(__file__).with_name("page_server.py")
 STYLE = """---
 version: 1
@@ -89,9 +91,9 @@ class Place:
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    log = tmp_path_factory.mktemp("server") / "log"
+@contextmanager
+def served(log: Path) -> Iterator[Place]:
+    """The page server, in a process of its own."""
     log.touch()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -104,9 +106,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
             break
         except OSError:
             time.sleep(0.05)
-    yield place
-    process.kill()
-    process.wait()
+    try:
+        yield place
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    with served(tmp_path_factory.mktemp("server") / "log") as place:
+        yield place
 
 
 def documents(folder: Path, count: int, *, seed: int = 1, order: int = 0) -> Path:
@@ -137,8 +147,10 @@ def sink(tmp_path: Path, server: Place, **settings: Any) -> WriteRephrased:
     return WriteRephrased(**{**usual, **settings})
 
 
-def done(stage: WriteRephrased, source: Path, output: Path, workers: int = 0) -> RunOutcome:
-    outcome = run(Pipeline("p", [ReadJsonl(signals=("level",)), stage]), source, output, workers=workers, seconds=60)
+def done(stage: WriteRephrased, source: Path, output: Path, workers: int = 0, tags: tuple[str, ...] = ()) -> RunOutcome:
+    outcome = run(
+        Pipeline("p", [ReadJsonl(signals=("level",), tags=tags), stage]), source, output, workers=workers, seconds=60
+    )
     assert outcome.failures == {}
     return outcome
 
@@ -189,6 +201,7 @@ def test_any_order_gives_the_same_rows_and_what_is_answered_is_not_asked_again(t
         one, two = rows_of(tmp_path / "one", kind), rows_of(tmp_path / "two", kind)
         for row in [*one, *two]:
             row.pop("parent_doc_id")  # says in which line of the file it was
+            row.pop("source_row")
         assert one == two
 
 
@@ -297,6 +310,10 @@ def test_workers_and_a_server_of_ones_own(tmp_path: Path, server: Place) -> None
         ({"sampling": {"max_tokens": 3}}, "cannot set"),
         ({"by": "colour", "routes": {"x": ["faq"]}}, "no column 'colour'"),
         ({"styles": ("prox_lines",), "keep_documents": False}, "texts of the documents"),
+        ({"judge_share": 0.1, "keep_documents": False}, "texts of the documents"),
+        ({"styles": ("faq", str(FAQ))}, "are one style"),
+        ({"retry": ("lenght",)}, "'length'"),
+        ({"serve_seconds": 0.0}, "no time to start"),
     ],
 )
 def test_settings_that_cannot_work_are_told_before_any_work(

@@ -49,7 +49,7 @@ class AblateRequest:
     as_json: bool = False
 
 
-class _Stopped(BaseException):
+class _Stopped(KeyboardInterrupt):
     """SIGINT or SIGTERM: stop in order."""
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.table import Table
 
-from tokenmill.cli.console import error_console, output_console, safe_line
+from tokenmill.cli.console import output_console, safe_line
 from tokenmill.cli.recipes import import_stages
 from tokenmill.cli.run import RunRequest, run_spec
 from tokenmill.core.errors import ConfigError
@@ -27,12 +26,13 @@ from tokenmill.executors.documents import documents_of
 from tokenmill.executors.runspec import Options, RunSpec
 from tokenmill.io.filesystem import list_inputs, open_binary
 from tokenmill.io.parquet import ReadParquet
+from tokenmill.io.runfolder import RunFolder
 from tokenmill.pipelines import REPHRASING, recipe
-from tokenmill.rephrase.asking import LEDGER, destination
-from tokenmill.rephrase.counting import Counter as TokenCounter
+from tokenmill.rephrase.asking import LEDGER, check_destination, destination
 from tokenmill.rephrase.forecast import SAMPLE, Figure, Forecast, Prices, Sample, Volume, forecast, volume
 from tokenmill.rephrase.ledger import read_entries
 from tokenmill.rephrase.stage import PLACE, WriteRephrased
+from tokenmill.report.rephrased import CORPUS
 
 PILOT = "pilot"
 """Folder of the output with the pilot's documents and run."""
@@ -67,6 +67,12 @@ def rephrase(request: RephraseRequest) -> int:
     """Forecast, or rephrase and tell what came of it; returns the exit code."""
     import_stages()
     sink = _sink(request)
+    check_destination(sink)
+    if sink.retry and RunFolder(request.output).exists(CORPUS):
+        raise ConfigError(
+            f"{request.output} is finished, and what is published never changes",
+            fix=f"--output NEW --ledger {sink.ledger or f'{request.output}/{LEDGER}'} --retry {','.join(sink.retry)}",
+        )
     location, inputs, source = _documents(request, sink)
     spec = _spec(source, sink, inputs, location)
     if request.dry_run or request.pilot:
@@ -77,8 +83,8 @@ def rephrase(request: RephraseRequest) -> int:
             return 0
         return _pilot(request, sink, drawn, would)
     code = run_spec(_run_request(request, request.output), spec)
-    if code == 0:
-        tell_summary(request.output, as_json=request.as_json)
+    if code == 0 and request.as_json:
+        print(json.dumps(RunFolder(request.output).read_json(CORPUS), indent=1))
     return code
 
 
@@ -88,6 +94,8 @@ def _sink(request: RephraseRequest) -> WriteRephrased:
     if request.recipe:
         if request.recipe not in REPHRASING:
             raise ConfigError(f"no recipe {request.recipe!r} rephrases", fix=f"one of {', '.join(REPHRASING)}")
+        if "styles" in request.settings:
+            raise ConfigError("--recipe and --style are two ways to say which styles", fix="leave one out")
         found = recipe(request.recipe).stages[-1]
         assert isinstance(found, WriteRephrased)
         base = found
@@ -164,7 +172,7 @@ def _pilot(request: RephraseRequest, sink: WriteRephrased, drawn: Sample, would:
     code = run_spec(_run_request(request, str(output)), spec)
     if code:
         return code
-    made = list(_output_rows(str(output), sink.counter))
+    made = list(_output_rows(str(output)))
     doc_ids = [f"{file.name}#{number}" for number in range(len(rows))]
     found = forecast(
         made,
@@ -179,23 +187,23 @@ def _pilot(request: RephraseRequest, sink: WriteRephrased, drawn: Sample, would:
 
 
 def _seconds(ledger: str, keys: set[str]) -> float:
-    """Wall clock from the first of these requests to the last answer, as the ledger has it."""
-    entries, _ = read_entries(ledger)
-    rows = [entries[key].row for key in keys if key in entries and entries[key].row["response"] is not None]
-    if not rows:
-        return 0.0
-    return float(max(row["time"] for row in rows) - min(row["time"] - row["latency_s"] for row in rows))
+    """Seconds in which any of these requests was under way, as the ledger has it: breaks do not count."""
+    rows = [row for row in (entry.row for entry in read_entries(ledger, keys=keys)[0].values()) if row["response"]]
+    busy, end = 0.0, 0.0
+    for start, stop in sorted((row["time"] - row["latency_s"], row["time"]) for row in rows):
+        busy += max(0.0, stop - max(start, end))
+        end = max(end, stop)
+    return busy
 
 
-_FORECAST = ["parent_doc_id", "style", "attempts", "tokens_in", "tokens_out", "request_keys"]
+_FORECAST = ["parent_doc_id", "style", "attempts", "tokens_in", "tokens_out", "request_keys", "kept_tokens"]
 
 
-def _output_rows(run: str, counter: TokenCounter) -> Iterator[Mapping[str, Any]]:
-    for kind, more in (("data", ["text"]), ("rejected", ["reason"])):
+def _output_rows(run: str) -> Iterator[Mapping[str, Any]]:
+    for kind, more in (("data", []), ("rejected", ["reason"])):
         for path in sorted(Path(run, PLACE, kind).glob("*.parquet")):
             with open_binary(str(path)) as stream:
-                for row in pq.read_table(stream, columns=[*_FORECAST, *more]).to_pylist():
-                    yield {**row, "kept_tokens": counter.count(row["text"]) if kind == "data" else 0}
+                yield from pq.read_table(stream, columns=[*_FORECAST, *more]).to_pylist()
 
 
 def _tell_volume(found: Volume, sink: WriteRephrased, as_json: bool) -> None:
@@ -243,6 +251,8 @@ def _tell_forecast(found: Forecast, would: Volume, sink: WriteRephrased, as_json
     for style, figure in found.accept_rates.items():
         table.add_row(f"accepted, {safe_line(style)}", *_shown(figure, "{:.1f} %", 100))
     console.print(table)
+    if not found.figures["kept_tokens"].value:
+        console.print("nothing of the pilot was kept: there is no price of a kept token", highlight=False)
     for reason, count in list(found.reasons.items())[:10]:
         console.print(f"rejected  {safe_line(reason)} {count:,}", highlight=False)
     console.print(safe_line(destination(sink)), highlight=False, soft_wrap=True)
@@ -250,37 +260,5 @@ def _tell_forecast(found: Forecast, would: Volume, sink: WriteRephrased, as_json
 
 
 def _shown(figure: Figure, form: str, factor: float) -> tuple[str, str]:
-    low, high = (form.format(value * factor) for value in (figure.low, figure.high))
-    return form.format(figure.value * factor), f"{low} to {high}"
-
-
-def tell_summary(output: str, *, as_json: bool = False) -> None:
-    """What came of a run: accepted and rejected by style, tokens, dollars."""
-    with open_binary(f"{output}/{PLACE}/corpus.json") as stream:
-        facts = json.load(stream)
-    if as_json:
-        print(json.dumps(facts, indent=1))
-        return
-    console = output_console()
-    table = Table(title="rephrased")
-    for name in ("style", "asked", "accepted", "share", "tokens in", "tokens out"):
-        table.add_column(name, justify="left" if name == "style" else "right")
-    for style, counts in facts["styles"].items():
-        asked = counts["accepted"] + counts["rejected"]
-        cells = (asked, counts["accepted"])
-        share = f"{counts['accepted'] / max(1, asked):.1%}"
-        tokens = [f"{counts[name]:,}" for name in ("tokens_in", "tokens_out")]
-        table.add_row(safe_line(style), *(f"{cell:,}" for cell in cells), share, *tokens)
-    console.print(table)
-    reasons: Counter[str] = Counter()
-    for style, found in facts["reasons"].items():
-        reasons.update({f"{style}: {reason}": count for reason, count in found.items()})
-    for reason, count in reasons.most_common(10):
-        console.print(f"rejected  {safe_line(reason)} {count:,}", highlight=False)
-    if facts["dollars"]:
-        kept = facts["dollars_per_billion_kept"]
-        more = "" if kept is None else f", {kept:,.0f} for a billion kept tokens"
-        console.print(f"cost      {facts['dollars']:,.2f} dollars{more}", highlight=False)
-    for warning in facts["warnings"]:
-        error_console().print(f"warning: {safe_line(warning)}", highlight=False, soft_wrap=True)
-    console.print(f"rephrased {safe_line(f'{output}/{PLACE}/data')}/*.parquet", highlight=False, soft_wrap=True)
+    high = "no bound" if figure.high is None else form.format(figure.high * factor)
+    return form.format(figure.value * factor), f"{form.format(figure.low * factor)} to {high}"

@@ -90,7 +90,15 @@ def rephrase(
         show_styles(tuple(style or ()), as_json=json)
         return
     if input is None or output is None:
-        raise ConfigError("input and output are needed", fix="tokenmill rephrase DOCUMENTS --output FOLDER ...")
+        missing = "no documents are named" if input is None else "no --output is given"
+        raise ConfigError(missing, fix="tokenmill rephrase DOCUMENTS --output FOLDER ...")
+    if not (recipe or style or route):
+        fix = "--style NAME (--styles lists them), --recipe NAME, or --by with --route"
+        raise ConfigError("no style is named", fix=fix)
+    if not model:
+        raise ConfigError("no model is named", fix="--model NAME, as the server knows it")
+    if max_cost and not (price_in or price_out):
+        raise ConfigError("--max-cost without prices stops nothing", fix="--price-in, --price-out: dollars per million")
     from tokenmill.cli.rephrase import RephraseRequest
     from tokenmill.cli.rephrase import rephrase as run
 

@@ -13,6 +13,7 @@ from typing import Any
 from tokenmill.cli.console import error_console, error_text, funnel_table, output_console, overlap_table, safe
 from tokenmill.cli.engine import choose_executor
 from tokenmill.cli.recipes import load_recipe
+from tokenmill.cli.rephrased import tell_rephrased
 from tokenmill.cli.watch import Watch
 from tokenmill.core.errors import ConfigError, TokenmillError
 from tokenmill.core.plan import Annotation, make_plan
@@ -20,10 +21,11 @@ from tokenmill.core.stage import InputShard, Source, Stage
 from tokenmill.executors.host import Limits
 from tokenmill.executors.preflight import check_space
 from tokenmill.executors.run import RunOutcome, execute
-from tokenmill.executors.runspec import Options, RunSpec, input_differences
+from tokenmill.executors.runspec import RUN_JSON, Options, RunSpec, input_differences
 from tokenmill.io.filesystem import list_inputs
 from tokenmill.io.runfolder import RunFolder
 from tokenmill.io.units import parse_size, split
+from tokenmill.report.rephrased import CORPUS
 from tokenmill.report.write import write_report
 
 EXIT_QUARANTINE = 3
@@ -57,8 +59,9 @@ class RunRequest:
     ray_address: str | None = None
 
 
-class _Stopped(BaseException):
-    """SIGINT or SIGTERM: stop in order. A BaseException, so that no library takes it for an error of its own."""
+class _Stopped(KeyboardInterrupt):
+    """SIGINT or SIGTERM: stop in order. No library takes it for an error of its own, and event loops let it through
+    (uvloop prints any other BaseException and goes on)."""
 
 
 def run_recipe(request: RunRequest) -> int:
@@ -74,6 +77,9 @@ def run_spec(request: RunRequest, spec: RunSpec) -> int:
     if request.preflight:
         for warning in check_space(spec, folder, workers=executor.workers):
             error_console().print(f"warning: {safe(warning)}", highlight=False, soft_wrap=True)
+    if not folder.exists(RUN_JSON):
+        for stage in spec.plan.pipeline.stages:
+            stage.ready(folder.location)
     for line in (line for stage in spec.plan.pipeline.stages for line in stage.announces()):
         error_console().print(f"note: {safe(line)}", highlight=False, soft_wrap=True)
     _hint(spec, executor.workers)
@@ -226,6 +232,8 @@ def _tell_success(request: RunRequest, folder: RunFolder, outcome: RunOutcome) -
         )
     console.print(f"data     {folder.path('data')}/*.parquet", highlight=False, soft_wrap=True)
     console.print(f"report   {folder.path('report.html')}", highlight=False, soft_wrap=True)
+    if folder.exists(CORPUS):
+        tell_rephrased(folder)
     share = _quarantined_share(outcome)
     if share > request.max_quarantined:
         error_console().print(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from tokenmill.core.barrier import Work
 from tokenmill.core.errors import ConfigError
 from tokenmill.rephrase.engines.base import Engine, Identity
 from tokenmill.rephrase.meter import Meter, Spent, spent_in
@@ -61,7 +65,9 @@ def engine_of(stage: WriteRephrased, *, judge: bool = False, alive: Callable[[],
             print(line, file=sys.stderr)
             alive()
 
-        settings = ServerSettings(command=stage.serve, model=model, env=stage.serve_env)
+        settings = ServerSettings(
+            command=stage.serve, model=model, env=stage.serve_env, ready_seconds=stage.serve_seconds
+        )
         return ServerEngine(
             settings, revision=stage.revision, timeout=stage.timeout, concurrency=stage.concurrency, tell=tell
         )
@@ -78,10 +84,50 @@ def destination(stage: WriteRephrased) -> str:
         return f"texts stay in this process: {stage.model} runs here"
     if stage.engine == "serve":
         return f"texts stay on this machine: `{stage.serve}` is started here"
-    host = urlsplit(stage.base_url).hostname or "nowhere"
-    whose = f"of the documents that {stage.by} decides on" if stage.by else "of all documents that come so far"
+    if not stage.base_url:
+        return "no server is named yet"
+    host = urlsplit(stage.base_url).hostname
+    whose = f"of the documents that {stage.by} decides on" if stage.by else "of all documents that reach the last stage"
     styles = ", ".join(style.name for style in stage.all_styles.values())
-    return f"the texts {whose} are sent to {host} (model {stage.model}), once for each style: {styles}"
+    return f"the texts {whose} go to {host} (model {stage.model}), once for each style: {styles}"
+
+
+def ready(stage: WriteRephrased, run: str) -> None:
+    """Ask the server something short, so that a wrong address, key, model or setting is told before documents are read.
+
+    Where a ledger has answers already the run may need no server: then only the settings are looked at.
+    """
+    answers = ledger_folder(stage, run) / "segments"
+    check_destination(stage)
+    if stage.engine != "server" or answers.is_dir():
+        return
+    style = next(iter(stage.all_styles.values()))
+    sampling = {**style.sampling, **stage.sampling, "seed": 0, "max_tokens": 16}
+
+    async def ask() -> None:
+        async with engine_of(stage) as engine:
+            await engine.check({name: value for name, value in sampling.items() if value is not None})
+
+    asyncio.run(ask())
+
+
+def check_destination(stage: WriteRephrased) -> None:
+    """ConfigError where texts must not go to the server that the settings name; no request is made."""
+    if stage.engine == "server":
+        endpoint_of(stage)
+
+
+def amount(stage: WriteRephrased, work: Work) -> str:
+    """How much text goes there, in a sentence, once it is known and before any of it has gone."""
+    sums: Counter[str] = Counter()
+    for shard in work.shards:
+        for counts in shard.facts["styles"].values():
+            sums.update(counts)
+    host = (urlsplit(stage.base_url).hostname or "nowhere") if stage.engine == "server" else "the model here"
+    return (
+        f"{sums['asked']:,} passages, {sums['chars']:,} characters in all (about {sums['tokens']:,} tokens), go to"
+        f" {host}, but for those that the ledger has answers about"
+    )
 
 
 def ledger_folder(stage: WriteRephrased, run: str) -> Path:
@@ -96,11 +142,16 @@ def ledger_folder(stage: WriteRephrased, run: str) -> Path:
     return Path(place)
 
 
+def run_of(run: str, fingerprint: str) -> str:
+    """The name of a run in a ledger that others use too: the same recipe in another folder has a budget of its own."""
+    return hashlib.sha256(f"{run}\0{fingerprint}".encode()).hexdigest()[:12]
+
+
 def meter_of(stage: WriteRephrased, run: str, name: str, fingerprint: str) -> Meter:
     """What this run has spent, in all its processes."""
     return Meter(
         ledger_folder(stage, run) / "spent",
-        fingerprint[:12],
+        run_of(run, fingerprint),
         name,
         price_in=stage.price_in,
         price_out=stage.price_out,
@@ -111,7 +162,7 @@ def meter_of(stage: WriteRephrased, run: str, name: str, fingerprint: str) -> Me
 
 def told_spent(stage: WriteRephrased, run: str, fingerprint: str) -> str:
     """What has been answered and spent so far, for the live display."""
-    spent = spent_in(ledger_folder(stage, run) / "spent", fingerprint[:12])
+    spent = spent_in(ledger_folder(stage, run) / "spent", run_of(run, fingerprint))
     return spent_line(spent) if spent.settled or spent.requests else ""
 
 

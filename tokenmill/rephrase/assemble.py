@@ -10,23 +10,78 @@ from tokenmill.core.rule import Drop
 from tokenmill.rephrase.checks.run import Pair
 from tokenmill.rephrase.formats import Read, read_format
 from tokenmill.rephrase.render import instruction_of
-from tokenmill.rephrase.stitch import stitch
+from tokenmill.rephrase.stitch import JOINED, MISSING_PASSAGES, stitch
 from tokenmill.rephrase.style import Style
 
 if TYPE_CHECKING:
     from tokenmill.rephrase.stage import WriteRephrased
 
 
+BUDGET = "budget"
+"""Failure of a passage that nobody was asked about, because the run had spent what it may."""
+
+
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one passage (`columns.OUTCOME_COLUMNS`, and the passage itself)."""
+    """What became of one passage: rows of `columns.OUTCOME_COLUMNS`, one unless it was cut for the model's context."""
 
-    row: Mapping[str, Any]
+    leaves: Sequence[Mapping[str, Any]]
+    read: Sequence[Read | Drop]
+    """What each of the answers says, or why there is none."""
 
     @property
-    def failure(self) -> str | None:
-        failure: str | None = self.row["failure"]
-        return failure
+    def number(self) -> int:
+        number: int = self.leaves[0]["number"]
+        return number
+
+    @property
+    def start(self) -> int:
+        start: int = self.leaves[0]["start"]
+        return start
+
+    @property
+    def end(self) -> int:
+        end: int = self.leaves[-1]["end"]
+        return end
+
+    @property
+    def source(self) -> str:
+        """The passage."""
+        return "".join(leaf["text"] + leaf["gap"] for leaf in self.leaves)
+
+    @property
+    def drop(self) -> Drop | None:
+        """Why there is no whole answer; None where there is."""
+        return next((found for found in self.read if isinstance(found, Drop)), None)
+
+    @property
+    def wanted(self) -> bool:
+        """Whether the model was to be asked about it: it is not too short."""
+        return self.leaves[0]["key"] is not None
+
+    @property
+    def answer(self) -> str:
+        """What the answers say, one behind the other; raw where one of them could not be read."""
+        if self.drop is None:
+            return JOINED.join(found.text for found in self.read if isinstance(found, Read))
+        return JOINED.join(leaf["response"] for leaf in self.leaves if leaf["response"])
+
+
+def was_asked(leaf: Mapping[str, Any]) -> bool:
+    """Whether a row of `columns.OUTCOME_COLUMNS` is about a request that was made."""
+    return leaf["key"] is not None and leaf["failure"] != BUDGET
+
+
+def outcomes_of(style: Style, rows: Sequence[Mapping[str, Any]]) -> list[Outcome]:
+    """The passages of a document, in the order of its text, from their rows. Each answer is read on its own."""
+    passages: dict[int, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        passages.setdefault(row["number"], []).append(row)
+    found = []
+    for leaves in passages.values():
+        leaves.sort(key=lambda leaf: leaf["leaf"])
+        found.append(Outcome(leaves, [_read(style, leaf) for leaf in leaves]))
+    return sorted(found, key=lambda outcome: (outcome.start, outcome.number))
 
 
 @dataclass(frozen=True)
@@ -40,8 +95,8 @@ class Candidate:
     text: str
     pair: Pair
     passage: int | None
-    start: int
-    end: int
+    spans: Sequence[tuple[int, int]]
+    """Stretches of the document that the text was made of."""
     missing: int = 0
     drop: Drop | None = None
     """Why it is rejected before any check: nobody was asked, no answer came, or it has not the form asked for."""
@@ -53,60 +108,60 @@ def assemble(
     stage: WriteRephrased, style: Style, document: Mapping[str, Any], parts: Sequence[Outcome]
 ) -> Iterator[Candidate]:
     """The candidates of one document and style: one per passage, or one of all."""
-    read = [_read(style, part) for part in parts]
     if style.kind == "edit":
         from tokenmill.rephrase.editing import edited
 
-        yield edited(style, document, parts, read, stage.seed)
+        yield edited(style, document, parts, stage.seed)
     elif style.per == "document":
-        yield from _stitched(style, document, parts, read, stage.seed)
+        yield from _stitched(style, document, parts, stage.seed)
     else:
-        for part, found in zip(parts, read, strict=True):
-            yield _single(style, document, part, found, stage.seed)
+        for part in parts:
+            yield _single(style, document, part, stage.seed)
 
 
-def _read(style: Style, part: Outcome) -> Read | Drop:
+def _read(style: Style, leaf: Mapping[str, Any]) -> Read | Drop:
     """What an answer says, or why there is none."""
-    if part.failure is not None:
-        return Drop(part.failure, detail=part.row["detail"] or "")
-    found = read_format(style, part.row["response"])
+    if leaf["failure"] is not None:
+        return Drop(leaf["failure"], detail=leaf["detail"] or "")
+    found = read_format(style, leaf["response"])
     return Drop(found.kind, detail=found.detail) if found.kind else found
 
 
-def _single(style: Style, document: Mapping[str, Any], part: Outcome, found: Read | Drop, seed: int) -> Candidate:
-    drop = found if isinstance(found, Drop) else None
-    text = (part.row["response"] or "") if isinstance(found, Drop) else found.text
-    return candidate(style, document, [part], text, seed=seed, drop=drop, passage=part.row["number"])
+def _single(style: Style, document: Mapping[str, Any], part: Outcome, seed: int) -> Candidate:
+    return candidate(style, document, [part], part.answer, seed=seed, drop=part.drop, passage=part.number)
 
 
-def _stitched(
-    style: Style, document: Mapping[str, Any], parts: Sequence[Outcome], read: Sequence[Read | Drop], seed: int
-) -> Iterator[Candidate]:
-    """One row of all passages; those that nobody was asked about are not missed, and are rows of their own."""
-    asked = [place for place, part in enumerate(parts) if part.row["key"]]
-    for place, part in enumerate(parts):
-        if place not in asked:
-            yield _single(style, document, part, read[place], seed)
-    if not asked:
+def _stitched(style: Style, document: Mapping[str, Any], parts: Sequence[Outcome], seed: int) -> Iterator[Candidate]:
+    """One row of all passages; those that are too short to be asked about are not missed, and are rows of their own."""
+    wanted = [part for part in parts if part.wanted]
+    for part in parts:
+        if not part.wanted:
+            yield _single(style, document, part, seed)
+    if not wanted:
         return
-    texts = [None if isinstance(found := read[place], Drop) else found.text for place in asked]
-    joined = stitch(texts, style, [parts[place].row["text"] for place in asked])
-    first = next((found for place in asked if isinstance(found := read[place], Drop)), None)
-    drop = None
-    if joined.reason:
-        drop = (
-            first if first is not None and joined.missing == len(asked) else Drop(joined.reason, detail=joined.detail)
-        )
+    texts = [None if part.drop is not None else part.answer for part in wanted]
+    joined = stitch(texts, style, [part.source for part in wanted])
+    drop = lacking(wanted, joined.missing, joined.detail) if joined.reason else None
+    whole = style.missing == "keep_source" and drop is None
     yield candidate(
         style,
         document,
-        [parts[place] for place in asked],
-        joined.text,
+        wanted,
+        joined.text or JOINED.join(text.strip() for text in texts if text),
         seed=seed,
         drop=drop,
         missing=joined.missing,
-        read=texts,
+        held=wanted if whole else [part for part in wanted if part.drop is None],
     )
+
+
+def lacking(parts: Sequence[Outcome], missing: int, detail: str) -> Drop:
+    """Why a document is rejected of which so many passages have no answer."""
+    drops = [part.drop for part in parts if part.drop is not None]
+    spent = next((drop for drop in drops if drop.reason == BUDGET), None)
+    if spent is not None:
+        return spent
+    return drops[0] if drops and missing == len(parts) else Drop(MISSING_PASSAGES, detail=detail)
 
 
 def candidate(
@@ -119,35 +174,34 @@ def candidate(
     drop: Drop | None = None,
     passage: int | None = None,
     missing: int = 0,
-    read: Sequence[str | None] | None = None,
+    held: Sequence[Outcome] | None = None,
     synthetic: bool = True,
     program: str | None = None,
 ) -> Candidate:
-    """A candidate with the pair that is checked: only passages that it holds are its source."""
-    held = [part for place, part in enumerate(parts) if read is None or read[place] is not None]
-    rows = [part.row for part in held]
-    reasons = [row["finish_reason"] for row in rows if row["finish_reason"]]
+    """A candidate with the pair that is checked. held: the passages that it has been made of, its source; None: all."""
+    held = parts if held is None else held
+    leaves = [leaf for part in held for leaf in part.leaves]
+    reasons = [leaf["finish_reason"] for leaf in leaves if leaf["finish_reason"]]
+    doc_id: str = parts[0].leaves[0]["doc_id"]
     pair = Pair(
-        source="\n\n".join(row["text"] for row in rows),
-        output="" if drop is not None else text,
+        source=JOINED.join(part.source for part in held),
+        output=text,
         style=style,
-        instruction=instruction_of(style, parts[0].row["doc_id"], seed=seed),
+        instruction=instruction_of(style, doc_id, seed=seed),
         finish_reason=next((reason for reason in reasons if reason != "stop"), reasons[0] if reasons else ""),
-        tokens_in=sum(row["tokens_in"] or 0 for row in rows),
-        tokens_out=sum(row["tokens_out"] or 0 for row in rows),
+        tokens_in=round(sum(leaf["tokens_in"] or 0 for leaf in leaves)),
+        tokens_out=round(sum(leaf["tokens_out"] or 0 for leaf in leaves)),
         source_language=document.get("language"),
     )
-    every = [part.row for part in parts]
     return Candidate(
         document=document,
-        doc_id=every[0]["doc_id"],
+        doc_id=doc_id,
         style=style,
         outcomes=parts,
         text=text,
         pair=pair,
         passage=passage,
-        start=min(row["start"] for row in every),
-        end=max(row["end"] for row in every),
+        spans=[(part.start, part.end) for part in held],
         missing=missing,
         drop=drop,
         synthetic=synthetic,

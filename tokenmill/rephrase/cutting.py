@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -13,9 +14,15 @@ from tokenmill.rephrase.chunks import passages_of
 from tokenmill.rephrase.columns import PART_COLUMNS
 from tokenmill.rephrase.ledger import part_of
 from tokenmill.rephrase.passages import SortedWriter
+from tokenmill.rephrase.routes import key_of
 
 if TYPE_CHECKING:
     from tokenmill.rephrase.stage import WriteRephrased
+
+
+MOST_VALUES = 1000
+"""Values of the column of routes that are told apart in a shard; others are together."""
+OTHER = "(other)"
 
 
 class PassageWriter:
@@ -24,13 +31,14 @@ class PassageWriter:
     def __init__(self, paths: Mapping[str, str], schema: pa.Schema, stage: WriteRephrased) -> None:
         self._stage = stage
         self._kept = pa.schema([field for field in schema if field.name not in stage.takes])
-        left = set(stage.columns_left())
-        self._kept = pa.schema([field for field in self._kept if field.name not in left])
+        if not stage.keep_documents:
+            self._kept = pa.schema([field for field in self._kept if field.name != "text"])
         self._data = ParquetShardWriter(paths["data"], self._kept, level=3, rows=5000, size=32 << 20, chunking=True)
         self._passages = SortedWriter(paths["passages"], PART_COLUMNS, ("part", "row", "style", "number"))
         self._row = 0
         self._facts: Counter[str] = Counter()
         self._styles: dict[str, Counter[str]] = {}
+        self._unrouted: Counter[str] = Counter()
 
     def write(self, batch: pa.RecordBatch) -> None:
         self._data.write(batch.select(self._kept.names))
@@ -42,10 +50,20 @@ class PassageWriter:
         for doc_id, url, text, value in zip(ids, urls, texts, values, strict=True):
             styles = self._stage.router.styles_of(value)
             self._facts["documents"] += 1
-            self._facts["without_style"] += not styles
+            if not styles:
+                self._facts["without_style"] += 1
+                told = self._value(value)
+                self._unrouted[told if told in self._unrouted or len(self._unrouted) < MOST_VALUES else OTHER] += 1
             for name in styles:
                 self._cut(doc_id, url or "", text, name)
             self._row += 1
+
+    def _value(self, value: Any) -> str:
+        """A value of the column that decides on styles, as routes name it."""
+        if value is None or value != value:
+            return "(none)"
+        edges = self._stage.edges
+        return str(bisect.bisect_right(edges, value)) if edges else key_of(value)[:80]
 
     def _cut(self, doc_id: str, url: str, text: str, name: str) -> None:
         style = self._stage.all_styles[name]
@@ -96,7 +114,8 @@ class PassageWriter:
 
     def facts(self) -> dict[str, Any]:
         """For the steps and for forecasts: documents, passages asked about, and by style documents, passages,
-        characters, tokens, and pieces that nobody is asked about."""
+        characters, tokens, and pieces that nobody is asked about; values of documents without a style."""
         asked = sum(counts["asked"] for counts in self._styles.values())
         styles = {name: dict(counts) for name, counts in sorted(self._styles.items())}
-        return {**self._facts, "asked": asked, "rows": self._passages.rows, "styles": styles}
+        unrouted = dict(sorted(self._unrouted.items()))
+        return {**self._facts, "asked": asked, "rows": self._passages.rows, "styles": styles, "unrouted": unrouted}

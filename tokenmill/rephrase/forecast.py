@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenmill.rephrase.chunks import passages_of
+from tokenmill.rephrase.corpus.rates import wilson
 from tokenmill.rephrase.counting import Counter as TokenCounter
 from tokenmill.rephrase.render import messages_of
 from tokenmill.rephrase.routes import Routes
@@ -96,7 +97,8 @@ class Figure:
 
     value: float
     low: float
-    high: float
+    high: float | None
+    """None: no bound, as of dollars for what may not be kept at all."""
 
 
 @dataclass(frozen=True)
@@ -166,8 +168,16 @@ def forecast(
         """`of` a vector of sums over documents."""
         if not count:
             return Figure(0.0, 0.0, 0.0)
-        low, high = np.percentile([of(one) for one in weights @ sums], INTERVAL)
-        return Figure(float(of(sums.sum(axis=0))), float(low), float(high))
+        low, high = np.percentile([of(one) for one in weights @ sums], INTERVAL, method="nearest")
+        return Figure(float(of(sums.sum(axis=0))), float(low), float(high) if np.isfinite(high) else None)
+
+    def rate(sums: npt.NDArray[np.float64]) -> Figure:
+        """The share of accepted ones of [asked, accepted]. Of few documents, or none accepted, the bootstrap says too
+        little: Wilson's interval is the least that is told."""
+        found = figure(lambda one: float(one[1] / max(1, one[0])), sums)
+        asked, accepted = (round(float(one)) for one in sums.sum(axis=0))
+        low, high = wilson(accepted, asked)
+        return Figure(found.value, min(found.low, low), max(found.high or 0.0, high))
 
     at = {name: number for number, name in enumerate(names)}
     speed = totals[:, at["tokens_out"]].sum() / max(seconds, 1e-9)
@@ -182,14 +192,16 @@ def forecast(
     figures = {
         name: figure(lambda sums, n=at[name]: float(sums[n] * scale), totals) for name in names if name != "asked"
     }
-    figures["accept_rate"] = figure(lambda sums: float(sums[at["accepted"]] / max(1, sums[at["asked"]])), totals)
+    figures["accept_rate"] = rate(totals[:, [at["asked"], at["accepted"]]])
     figures["hours"] = figure(hours, totals)
+
+    def per_billion(sums: npt.NDArray[np.float64]) -> float:
+        kept = float(sums[at["kept_tokens"]] * scale)
+        return 1e9 * dollars(sums) / kept if kept else float("inf")
+
     if prices.known:
         figures["dollars"] = figure(dollars, totals)
-        figures["dollars_per_billion_kept"] = figure(
-            lambda sums: 1e9 * dollars(sums) / max(1e-9, float(sums[at["kept_tokens"]] * scale)), totals
-        )
-    rates = {
-        style: figure(lambda one: float(one[1] / max(1, one[0])), sums) for style, sums in sorted(by_style.items())
-    }
+        if totals[:, at["kept_tokens"]].any():
+            figures["dollars_per_billion_kept"] = figure(per_billion, totals)
+    rates = {style: rate(sums) for style, sums in sorted(by_style.items())}
     return Forecast(len(place), documents, seconds, figures, rates, dict(reasons.most_common()))

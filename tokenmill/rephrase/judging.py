@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tokenmill.core.barrier import TaskOutput, Work
@@ -27,6 +26,7 @@ from tokenmill.rephrase.checks.judge import (
 from tokenmill.rephrase.checks.run import Pair
 from tokenmill.rephrase.generate import settings_of
 from tokenmill.rephrase.ledger import ALL, Ledger
+from tokenmill.rephrase.passages import stretches, texts_at
 from tokenmill.rephrase.reading import Reading
 from tokenmill.rephrase.request import Passage, Request, request_key
 from tokenmill.rephrase.session import run_session
@@ -47,7 +47,7 @@ COLUMNS: Mapping[str, pa.DataType] = {
     "failure": pa.string(),
 }
 """One row per judged output. `verdict` and counts are null where `failure` says why there are none."""
-_READ = ("id", "parent_id", "style", "text", "char_start", "char_end", "request_keys", "tokens_in", "tokens_out")
+_READ = ("id", "parent_id", "source_row", "style", "text", "answer_start", "answered_spans", "char_start", "char_end")
 
 
 def judge_sample(stage: WriteRephrased, work: Work, out: TaskOutput) -> Mapping[str, Any]:
@@ -58,7 +58,15 @@ def judge_sample(stage: WriteRephrased, work: Work, out: TaskOutput) -> Mapping[
     engine = engine_of(stage, judge=True, alive=out.alive)
     identity = engine.identity.to_json()
     requests = [_request(stage, identity, row, pair) for row, pair in pairs]
-    with Ledger(ledger_folder(stage, work.folder), ALL, work.folder) as ledger:
+    meter = meter_of(stage, work.folder, "judge", work.fingerprint)
+    with Ledger(
+        ledger_folder(stage, work.folder),
+        ALL,
+        work.folder,
+        keys={request.key for request in requests},
+        payer=(meter.run, meter.name),
+        alive=out.alive,
+    ) as ledger:
         run_session(
             engine,
             ledger,
@@ -66,7 +74,7 @@ def judge_sample(stage: WriteRephrased, work: Work, out: TaskOutput) -> Mapping[
             requests,
             read=_readable,
             rechunk=lambda request: (),
-            meter=meter_of(stage, work.folder, "judge", work.fingerprint),
+            meter=meter,
             alive=out.alive,
         )
         entries = ledger.entries
@@ -87,6 +95,7 @@ def judge_sample(stage: WriteRephrased, work: Work, out: TaskOutput) -> Mapping[
         )
     rows.sort(key=lambda one: one["id"])
     pq.write_table(pa.Table.from_pylist(rows, schema=pa.schema(list(COLUMNS.items()))), out.path("judged", ".parquet"))
+    asked = [entries[key] for key in sorted({request.key for request in requests})]
     readable = len(rows) - counts["unreadable"]
     return {
         "judged": len(rows),
@@ -94,32 +103,34 @@ def judge_sample(stage: WriteRephrased, work: Work, out: TaskOutput) -> Mapping[
         "unsupported": readable - counts[FAITHFUL],
         "unreadable": counts["unreadable"],
         "verdicts": dict(sorted(counts.items())),
+        "tokens_in": sum(entry.tokens_in for entry in asked),
+        "tokens_out": sum(entry.tokens_out for entry in asked),
         "rows_of": {"judged": len(rows)},
     }
 
 
 def _sample(stage: WriteRephrased, work: Work, out: TaskOutput) -> Iterator[tuple[dict[str, Any], Pair]]:
-    """Accepted outputs that a hash chooses, with the stretch of their source."""
+    """Accepted outputs that a hash chooses: their answers alone, with the stretches of the source that they are of."""
     for shard, task in zip(work.shards, work.outputs("outputs"), strict=True):
         with open_binary(task.paths["rephrased"]) as stream:
             table = pq.read_table(stream, columns=list(_READ))
         chosen = [row for row in table.to_pylist() if judged(row["id"], stage.judge_share, stage.seed)]
-        sources = _sources(shard.path, {row["parent_id"] for row in chosen})
+        sources = texts_at(shard.path, {row["source_row"] for row in chosen})
         for row in chosen:
-            source = sources[row["parent_id"]][row["char_start"] : row["char_end"]]
-            style = stage.styles_by_name[row["style"]]
-            yield row, Pair(source, row["text"], style, "", "stop", row["tokens_in"], row["tokens_out"])
+            style, source = stage.styles_by_name[row["style"]], sources[row["source_row"]]
+            yield (
+                row,
+                Pair(
+                    stretches(source, row["answered_spans"]),
+                    row["text"][row["answer_start"] :],
+                    style,
+                    "",
+                    "stop",
+                    0,
+                    0,
+                ),
+            )
         out.alive()
-
-
-def _sources(path: str, ids: set[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    wanted = pa.array(sorted(ids), pa.string())
-    with open_binary(path) as stream:
-        for batch in pq.ParquetFile(stream).iter_batches(columns=["id", "text"]):
-            hits = batch.filter(pc.is_in(batch.column("id"), value_set=wanted))
-            found.update(zip(hits.column("id").to_pylist(), hits.column("text").to_pylist(), strict=True))
-    return found
 
 
 def _request(stage: WriteRephrased, identity: Mapping[str, str], row: Mapping[str, Any], pair: Pair) -> Request:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from itertools import chain, groupby
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tokenmill.core.barrier import TaskOutput, Work
@@ -18,9 +19,11 @@ from tokenmill.core.rule import Drop
 from tokenmill.core.schema import FINEWEB
 from tokenmill.io.filesystem import open_binary
 from tokenmill.io.parquet import ParquetShardWriter
-from tokenmill.rephrase.assemble import Candidate, Outcome, assemble
+from tokenmill.rephrase.assemble import BUDGET, Candidate, assemble, outcomes_of, was_asked
+from tokenmill.rephrase.checks.columns import CHECK_COLUMNS
 from tokenmill.rephrase.checks.run import CheckSettings, check_pairs, verdicts
-from tokenmill.rephrase.columns import output_schema
+from tokenmill.rephrase.columns import SYNTHETIC, carried_names, is_true, output_schema
+from tokenmill.rephrase.passages import Gathered
 from tokenmill.rephrase.stitch import published_text
 
 if TYPE_CHECKING:
@@ -28,8 +31,9 @@ if TYPE_CHECKING:
 
 WINDOW = 1024
 """Documents whose outcomes are in memory at once."""
-CARRIED = ("robots", "license")
+CARRIED = (SYNTHETIC, "robots", "license")
 """Columns of the source that every output gets where it has them."""
+TOKENS = ("tokens_in", "tokens_out", "tokens_cached")
 
 
 def write_outputs(stage: WriteRephrased, number: int, work: Work, out: TaskOutput) -> Mapping[str, Any]:
@@ -43,80 +47,103 @@ def _write_outputs(
 ) -> Mapping[str, Any]:
     shard = work.shards[number]
     data = pq.ParquetFile(stack.enter_context(open_binary(shard.path)))
-    carried = _carried(stage, data.schema_arrow)
-    outcomes = _Outcomes([task.paths["passages"] for task in work.outputs("generate")], number, stack)
-    checks = CheckSettings(encoder=stage.similarity)
-    writers = {
-        kind: ParquetShardWriter(
-            out.path(kind, ".parquet"),
-            output_schema(carried, rejected=kind == "rejected"),
-            level=3,
-            rows=5000,
-            size=32 << 20,
-            chunking=True,
+    names = names_carried(stage, data.schema_arrow.names)
+    types = {other: data.schema_arrow.field(name).type for name, other in names.items()}
+    paths = {kind: out.path(kind, ".parquet") for kind in ("rephrased", "rejected")}
+    outcomes = stack.enter_context(
+        Gathered(
+            [task.paths["passages"] for task in work.outputs("generate")],
+            number,
+            ("row", "style", "number", "leaf"),
+            os.path.dirname(paths["rephrased"]),
+            alive=out.alive,
         )
-        for kind in ("rephrased", "rejected")
+    )
+    schemas = {kind: output_schema(types, rejected=kind == "rejected") for kind in paths}
+    writers = {
+        kind: ParquetShardWriter(path, schemas[kind], level=3, rows=5000, size=32 << 20, chunking=True)
+        for kind, path in paths.items()
     }
-    builder = _Rows(stage, carried)
-    counts: Counter[str] = Counter()
-    row = 0
-    columns = [name for name in data.schema_arrow.names if name in {*FINEWEB, *carried}]
+    job = _Job(stage, CheckSettings(encoder=stage.similarity), _Rows(stage, names), writers, schemas)
+    done = 0
+    columns = [name for name in data.schema_arrow.names if name in {*FINEWEB, *names}]
     for batch in data.iter_batches(batch_size=WINDOW, columns=columns):
         documents = batch.to_pylist()
-        found = outcomes.between(row, row + len(documents) - 1)
-        candidates = [
-            candidate
-            for (place, style), parts in found.items()
-            for candidate in assemble(stage, stage.styles_by_name[style], documents[place - row], parts)
-        ]
-        _write(candidates, checks, builder, writers, counts)
-        row += len(documents)
+        job.write(done, documents, outcomes.until(done + len(documents) - 1))
+        done += len(documents)
         out.alive()
     for writer in writers.values():
         writer.close()
-    _check_balance(counts, int(shard.facts["rows"]), shard.slug)
-    kinds = {"rephrased": counts["accepted"], "rejected": counts["rejected"]}
-    return {"counts": dict(sorted(counts.items())), "rows_of": kinds}
+    _check_balance(job.counts, int(shard.facts["rows"]), shard.slug)
+    kinds = {"rephrased": job.counts["accepted"], "rejected": job.counts["rejected"]}
+    return {"counts": dict(sorted(job.counts.items())), "tokens": dict(sorted(job.tokens.items())), "rows_of": kinds}
 
 
-def _write(
-    candidates: Sequence[Candidate],
-    checks: CheckSettings,
-    builder: _Rows,
-    writers: Mapping[str, ParquetShardWriter],
-    counts: Counter[str],
-) -> None:
-    """Check what has come, and write rows in the order of documents."""
-    pairs = [candidate.pair for candidate in candidates]
-    table = check_pairs(pairs, checks)
-    rows: dict[str, list[dict[str, Any]]] = {"rephrased": [], "rejected": []}
-    for candidate, measured, verdict in zip(candidates, table.to_pylist(), verdicts(table, pairs), strict=True):
-        drop = candidate.drop or verdict
-        kind = "rephrased" if drop is None else "rejected"
-        rows[kind].append(builder.row(candidate, measured, drop))
+class _Job:
+    """Candidates become rows, in the order of documents, and are counted.
+
+    counts: passages, accepted, rejected, and by style and reason. tokens: "<style>.<name>" -> share of what was paid.
+    """
+
+    def __init__(
+        self,
+        stage: WriteRephrased,
+        checks: CheckSettings,
+        builder: _Rows,
+        writers: Mapping[str, ParquetShardWriter],
+        schemas: Mapping[str, pa.Schema],
+    ) -> None:
+        self._stage, self._checks, self._builder = stage, checks, builder
+        self._writers, self._schemas = writers, schemas
+        self.counts: Counter[str] = Counter()
+        self.tokens: dict[str, float] = {}
+
+    def write(self, first: int, documents: Sequence[Mapping[str, Any]], outcomes: Sequence[Mapping[str, Any]]) -> None:
+        """Rows of a window. first: row of the first document."""
+        found: list[tuple[int, Candidate]] = []
+        for (row, name), rows in groupby(outcomes, key=lambda one: (one["row"], one["style"])):
+            style = self._stage.styles_by_name[name]
+            parts = outcomes_of(style, list(rows))
+            made = assemble(self._stage, style, documents[row - first], parts)
+            found += ((row, candidate) for candidate in made)
+        # of answers that could not be read nothing is measured: an empty text has no qualities
+        pairs = [candidate.pair for _, candidate in found if candidate.drop is None]
+        measured = check_pairs(pairs, self._checks)
+        checked = iter(zip(measured.to_pylist(), verdicts(measured, pairs), strict=True))
+        rows_of: dict[str, list[dict[str, Any]]] = {kind: [] for kind in self._writers}
+        for row, candidate in found:
+            values, drop = next(checked) if candidate.drop is None else (_UNMEASURED, candidate.drop)
+            made_row = self._builder.row(row, candidate, values, drop)
+            rows_of["rephrased" if drop is None else "rejected"].append(made_row)
+            self._count(candidate, drop, made_row)
+        for kind, listed in rows_of.items():
+            if listed:
+                for batch in pa.Table.from_pylist(listed, schema=self._schemas[kind]).to_batches():
+                    self._writers[kind].write(batch)
+
+    def _count(self, candidate: Candidate, drop: Drop | None, row: Mapping[str, Any]) -> None:
+        style, counts = candidate.style.name, self.counts
         counts["passages"] += len(candidate.outcomes)
         counts["accepted" if drop is None else "rejected"] += 1
-        style = candidate.style.name
-        asked = any(outcome.row["key"] for outcome in candidate.outcomes)
-        counts[f"style.{style}.{'accepted' if drop is None else 'rejected' if asked else 'skipped'}"] += 1
-        if drop is not None:
-            counts[f"reason.{style}.{drop.reason}"] += 1
+        if drop is None:
+            counts[f"style.{style}.accepted"] += 1
+            counts[f"style.{style}.kept_tokens"] += row["kept_tokens"]
         else:
-            counts[f"style.{style}.kept_tokens"] += builder.stage.counter.count(candidate.text)
-        for outcome in candidate.outcomes:
-            for name in ("tokens_in", "tokens_out"):
-                value = (outcome.row[name] or 0) / (outcome.row["shared"] or 1)
-                counts[f"style.{style}.{name}"] += round(value)
-    for kind, found in rows.items():
-        if found:
-            schema = output_schema(builder.carried, rejected=kind == "rejected")
-            for batch in pa.Table.from_pylist(found, schema=schema).to_batches():
-                writers[kind].write(batch)
+            skipped = drop.reason == BUDGET or not any(outcome.wanted for outcome in candidate.outcomes)
+            counts[f"style.{style}.{'skipped' if skipped else 'rejected'}"] += 1
+            counts[f"reason.{style}.{drop.reason}"] += 1
+        for name in TOKENS:
+            key = f"{style}.{name}"
+            self.tokens[key] = self.tokens.get(key, 0.0) + row[name]
 
 
-def _carried(stage: WriteRephrased, schema: pa.Schema) -> dict[str, pa.DataType]:
-    wanted = dict.fromkeys([*CARRIED, *([stage.by] if stage.by else []), *stage.carry])
-    return {name: schema.field(name).type for name in wanted if name in schema.names}
+_UNMEASURED = dict.fromkeys(CHECK_COLUMNS)
+
+
+def names_carried(stage: WriteRephrased, columns: Sequence[str]) -> dict[str, str]:
+    """Column of the documents that outputs get too -> its name there. columns: those that the documents have."""
+    wanted = [*CARRIED, *([stage.by] if stage.by else []), *stage.carry]
+    return carried_names([name for name in wanted if name in columns])
 
 
 def _check_balance(counts: Mapping[str, int], rows: int, slug: str) -> None:
@@ -129,44 +156,13 @@ def _check_balance(counts: Mapping[str, int], rows: int, slug: str) -> None:
         )
 
 
-class _Outcomes:
-    """What became of the passages of one shard, read in windows of documents from the files of all ranges."""
-
-    def __init__(self, paths: Sequence[str], shard: int, stack: ExitStack) -> None:
-        self._shard = shard
-        self._groups: list[tuple[pq.ParquetFile, int, int, int]] = []
-        """(file, row group, first and last document of this shard that it may hold)."""
-        for path in paths:
-            file = pq.ParquetFile(stack.enter_context(open_binary(path)))
-            places = [file.schema_arrow.get_field_index(name) for name in ("shard", "row")]
-            for number in range(file.num_row_groups):
-                about = file.metadata.row_group(number)
-                shards, rows = (about.column(place).statistics for place in places)
-                if shards.min <= shard <= shards.max:
-                    mixed = shards.min != shards.max
-                    self._groups.append((file, number, 0 if mixed else rows.min, 1 << 62 if mixed else rows.max))
-
-    def between(self, first: int, last: int) -> dict[tuple[int, str], list[Outcome]]:
-        """(document, style) -> its outcomes in order of their place in the text; sorted."""
-        found: dict[tuple[int, str], list[Outcome]] = {}
-        for file, number, low, high in self._groups:
-            if low <= last and high >= first:
-                table = file.read_row_group(number)
-                rows, shards = table.column("row"), table.column("shard")
-                inside = pc.and_(pc.greater_equal(rows, first), pc.less_equal(rows, last))
-                for row in table.filter(pc.and_(inside, pc.equal(shards, self._shard))).to_pylist():
-                    found.setdefault((row["row"], row["style"]), []).append(Outcome(row))
-        for parts in found.values():
-            parts.sort(key=lambda part: (part.row["start"], part.row["number"]))
-        return dict(sorted(found.items()))
-
-
 class _Rows:
     """Rows of the output: the text with its whole history."""
 
-    def __init__(self, stage: WriteRephrased, carried: Mapping[str, pa.DataType]) -> None:
-        self.carried = carried
-        self.stage = stage
+    def __init__(self, stage: WriteRephrased, names: Mapping[str, str]) -> None:
+        """names: of `names_carried`."""
+        self._names = names
+        self._stage = stage
         identity = stage.identity
         self._same = {
             "model": identity.model,
@@ -176,41 +172,39 @@ class _Rows:
             "generator_license": stage.generator_license,
             "engine": stage.engine,
         }
-        self._sampling: dict[tuple[str, int], str] = {}
 
-    def row(self, candidate: Candidate, measured: Mapping[str, Any], drop: Drop | None) -> dict[str, Any]:
+    def row(
+        self, source_row: int, candidate: Candidate, measured: Mapping[str, Any], drop: Drop | None
+    ) -> dict[str, Any]:
         """One row, accepted or (drop) rejected."""
         source, style = candidate.document, candidate.style
-        asked = [outcome.row for outcome in candidate.outcomes if outcome.row["key"]]
-        first: Mapping[str, Any] = asked[0] if asked else {}
-        tokens = {name: self._sum(asked, name) for name in ("tokens_in", "tokens_out", "tokens_cached")}
+        text = candidate.text if drop else published_text(style, candidate.pair.source, candidate.text)
+        spans = candidate.spans
+        if style.kind == "edit":
+            spans = [(0, len(source["text"]))]
         found: dict[str, Any] = {
-            **{name: source.get(name) for name in (*FINEWEB, *self.carried)},
-            "text": candidate.text if drop else published_text(style, candidate.pair.source, candidate.text),
+            **{name: source.get(name) for name in FINEWEB},
+            **{other: source.get(name) for name, other in self._names.items()},
+            "text": text,
             "token_count": None,
             "id": f"{source['id']}~{style.name}" + ("" if candidate.passage is None else f"~{candidate.passage}"),
             "parent_id": source["id"],
             "parent_doc_id": candidate.doc_id,
-            "synthetic": candidate.synthetic,
+            "source_row": source_row,
+            "synthetic": candidate.synthetic or is_true(source.get(SYNTHETIC)),
             "style": style.name,
             "style_version": style.version,
             "style_digest": style.digest,
             "passage": candidate.passage,
             "passages": len(candidate.outcomes),
             "passages_missing": candidate.missing,
-            "char_start": candidate.start,
-            "char_end": candidate.end,
+            "char_start": min(part.start for part in candidate.outcomes),
+            "char_end": max(part.end for part in candidate.outcomes),
+            "answered_spans": list(chain.from_iterable(spans)),
+            "answer_start": len(text) - len(candidate.text),
+            "kept_tokens": self._stage.counter.count(candidate.text) if drop is None else None,
             **self._same,
-            "served_by": first.get("served_by"),
-            "sampling": self._sampling_of(candidate, first),
-            "seed": first.get("seed"),
-            "request_keys": [row["key"] for row in asked],
-            "prompt_digest": first.get("prompt_digest"),
-            "attempts": sum(row["attempts"] or 0 for row in asked),
-            "finish_reason": candidate.pair.finish_reason or None,
-            **tokens,
-            "latency_s": self._sum(asked, "latency_s"),
-            "cost": (tokens["tokens_in"] * self.stage.price_in + tokens["tokens_out"] * self.stage.price_out) / 1e6,
+            **self._history(candidate),
             "program": candidate.program,
             **measured,
         }
@@ -224,15 +218,32 @@ class _Rows:
             }
         return found
 
-    def _sampling_of(self, candidate: Candidate, first: Mapping[str, Any]) -> str:
-        style, limit = candidate.style, first.get("max_tokens") or candidate.style.output_tokens
-        if (style.name, limit) not in self._sampling:
-            found = {**style.sampling, **self.stage.sampling, "max_tokens": limit}
-            self._sampling[style.name, limit] = json.dumps(
-                {k: v for k, v in found.items() if v is not None}, sort_keys=True
-            )
-        return self._sampling[style.name, limit]
+    def _history(self, candidate: Candidate) -> dict[str, Any]:
+        """What was asked and paid for a row."""
+        leaves = [leaf for part in candidate.outcomes for leaf in part.leaves]
+        asked = [leaf for leaf in leaves if was_asked(leaf)]
+        used = [leaf for leaf in asked if leaf["failure"] is None] or asked
+        tokens = {name: sum(leaf[name] or 0.0 for leaf in leaves) for name in TOKENS}
+        prices = self._stage.price_in, self._stage.price_out
+        return {
+            "served_by": used[0]["served_by"] if used else None,
+            "sampling": _common([leaf["sampling"] for leaf in used]),
+            "request_keys": [leaf["key"] for leaf in asked],
+            "seeds": [leaf["seed"] for leaf in asked],
+            "prompt_digests": [leaf["prompt_digest"] for leaf in asked],
+            "shared": max((leaf["shared"] for leaf in asked), default=None),
+            "attempts": sum(leaf["attempts"] or 0 for leaf in leaves),
+            "finish_reason": candidate.pair.finish_reason or None,
+            **tokens,
+            "latency_s": sum(leaf["latency_s"] or 0.0 for leaf in leaves),
+            "cost": (tokens["tokens_in"] * prices[0] + tokens["tokens_out"] * prices[1]) / 1e6,
+        }
 
-    @staticmethod
-    def _sum(rows: Sequence[Mapping[str, Any]], name: str) -> Any:
-        return sum(row[name] or 0 for row in rows)
+
+def _common(settings: Sequence[str]) -> str | None:
+    """What all of them say alike. settings: mappings as JSON."""
+    if len(set(settings)) < 2:
+        return settings[0] if settings else None
+    first, *others = [json.loads(one) for one in dict.fromkeys(settings)]
+    same = {name: value for name, value in first.items() if all(name in one and one[name] == value for one in others)}
+    return json.dumps(same, sort_keys=True)

@@ -8,7 +8,7 @@ asks about a sample whether outputs say what their sources say; `corpus` measure
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +31,18 @@ PLACE = "rephrased"
 PER_TASK = 8192
 """Passages of a task of the step `generate`: little enough to hold in memory, and to lose to a dead machine."""
 MOST_TASKS = 1 << 16
+RETRIED = (
+    "length",
+    "parse",
+    "empty",
+    "refusal",
+    "content_filter",
+    "bad_request",
+    "context",
+    "server",
+    "budget",
+)
+"""Kinds of failures of requests."""
 
 
 class WriteRephrased(SteppedSink):
@@ -53,6 +65,7 @@ class WriteRephrased(SteppedSink):
             "base_url",
             "serve",
             "serve_env",
+            "serve_seconds",
             "api_key_env",
             "allow_hosts",
             "allow_http",
@@ -116,6 +129,8 @@ class WriteRephrased(SteppedSink):
     serve_env: dict[str, str] = field(default_factory=dict)
     """Environment variables of that server; "$NAME" stands for the value that NAME has here, so that no secret is
     written down. Keys and tokens are not handed on otherwise."""
+    serve_seconds: float = 900.0
+    """Seconds that this server may take to start."""
     api_key_env: str = ""
     """Environment variable with the API key; empty: OPENAI_API_KEY where that is set."""
     allow_hosts: tuple[str, ...] = ()
@@ -147,7 +162,7 @@ class WriteRephrased(SteppedSink):
     ledger: str = ""
     """Folder of answers, which several runs and recipes may share; empty: `ledger` in the output."""
     retry: tuple[str, ...] = ()
-    """Kinds of failures that are asked again though the ledger has them: length, parse, refusal, bad_request, ..."""
+    """Kinds of failures that are asked again though the ledger has them: length, parse, refusal, ... (`RETRIED`)."""
     device: str = "auto"
     """Of engine `local`: auto, cpu, cuda."""
 
@@ -157,10 +172,20 @@ class WriteRephrased(SteppedSink):
             told.append(f"by {self.by}: " + "; ".join(f"{k} -> {', '.join(v) or '-'}" for k, v in self.routes.items()))
         return told
 
+    def ready(self, folder: str) -> None:
+        from tokenmill.rephrase.asking import ready
+
+        ready(self, folder)
+
     def announces(self) -> Sequence[str]:
         from tokenmill.rephrase.asking import destination
 
         return (destination(self),)
+
+    def begins(self, step: str, work: Work) -> str:
+        from tokenmill.rephrase.asking import amount
+
+        return amount(self, work) if step == "generate" else ""
 
     def progress(self, step: str, folder: str, fingerprint: str) -> str:
         from tokenmill.rephrase.asking import told_spent
@@ -189,9 +214,6 @@ class WriteRephrased(SteppedSink):
                     why=did_you_mean(name, types),
                     fix="--set write_rephrased.by=NAME (or carry)",
                 )
-
-    def columns_left(self) -> Collection[str]:
-        return () if self.keep_documents else ("text",)
 
     @property
     def _named(self) -> list[str]:
@@ -241,6 +263,7 @@ class WriteRephrased(SteppedSink):
 
     def tasks(self, step: str, work: Work) -> Sequence[str]:
         if step == "generate":
+            _check_routed(self, work)
             return [f"{first}-{last}" for first, last in ranges(self.size(work))]
         if step == "outputs":
             return [shard.slug for shard in work.shards]
@@ -281,11 +304,17 @@ def _check(stage: WriteRephrased) -> None:
         raise ConfigError("no style is named", fix="--set write_rephrased.styles=wikipedia,diverse_qa")
     if stage.by and not stage.routes:
         raise ConfigError("`by` without `routes` decides nothing", fix='routes: {"low": ["wikipedia"], ...}')
+    names: dict[str, str] = {}
+    for given, style in stage.all_styles.items():
+        if stage.all_styles[names.setdefault(style.name, given)].digest == style.digest and names[style.name] != given:
+            raise ConfigError(f"{names[style.name]!r} and {given!r} are one style", fix="name it once, in one way")
     if len(stage.styles_by_name) < len({style.digest for style in stage.all_styles.values()}):
         raise ConfigError("two prompt files have one name", fix="rename one: the name stands in the column `style`")
     for name, allowed in (("engine", ("server", "serve", "local")), ("when_spent", ("stop", "publish"))):
         if getattr(stage, name) not in allowed:
             raise ConfigError(f"no {name} {getattr(stage, name)!r}", fix=f"one of {', '.join(allowed)}")
+    if (stage.serve or stage.serve_env) and stage.engine != "serve":
+        raise ConfigError("a command of a server belongs to engine=serve", fix="--set write_rephrased.engine=serve")
     if not stage.model:
         raise ConfigError("no model is named", fix="--model NAME, or --set write_rephrased.model=NAME")
     if not 0 <= stage.judge_share <= 1:
@@ -296,12 +325,34 @@ def _check(stage: WriteRephrased) -> None:
         raise ConfigError("a price or limit is negative", fix="0 for none")
     if stage.max_cost and not stage.price_in + stage.price_out:
         raise ConfigError("max_cost without prices stops nothing", fix="price_in, price_out: dollars per million")
+    for kind in stage.retry:
+        if kind not in RETRIED:
+            raise ConfigError(f"retry: no failure is of the kind {kind!r}", why=did_you_mean(kind, RETRIED))
+    if stage.serve_seconds <= 0:
+        raise ConfigError(f"serve_seconds = {stage.serve_seconds} leaves a server no time to start")
     if stage.similarity:
         from tokenmill.rephrase.checks.similarity import Similarity
 
         Similarity(stage.similarity)  # tells of a folder without an encoder
+    if not stage.keep_documents and stage.judge_share:
+        raise ConfigError("a judge needs the texts of the documents", fix="keep_documents=true, or judge_share=0")
     if not stage.keep_documents and any(style.kind == "edit" for style in stage.all_styles.values()):
         raise ConfigError("edits need the texts of the documents", fix="keep_documents=true")
     reserved = {"model", "messages", "stream", "n", "max_tokens", "seed"} & stage.sampling.keys()
     if reserved:
         raise ConfigError(f"sampling cannot set {', '.join(sorted(reserved))}", fix="budgets are the styles'")
+
+
+def _check_routed(stage: WriteRephrased, work: Work) -> None:
+    """ConfigError where there are documents, and none of them has a style."""
+    documents = sum(int(shard.facts.get("documents", 0)) for shard in work.shards)
+    if not documents or documents > sum(int(shard.facts.get("without_style", 0)) for shard in work.shards):
+        return
+    from tokenmill.rephrase.corpus_step import unrouted
+
+    values = ", ".join(f"{value} ({count:,})" for value, count in unrouted(work).items())
+    raise ConfigError(
+        f"no document has a style, of {documents:,}",
+        why=f"values of {stage.by}: {values}; there are routes for {', '.join(stage.router.styles) or 'none'}",
+        fix="--route VALUE=STYLE for values that occur, or styles for all others",
+    )

@@ -1,7 +1,7 @@
 """A server of a "model" that upper-cases the last message: a program of its own, as `vllm serve` is one.
 
 `python model_server.py MODEL --port N --host H`. It says what environment and which process it has when it is asked
-"environment" or "pid", so that tests see what it was given.
+"environment" or "pid", so that tests see what it was given. It asks for the key in VLLM_API_KEY, if there is one.
 """
 
 from __future__ import annotations
@@ -57,6 +57,10 @@ def main() -> None:
 
         def do_POST(self) -> None:
             asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            key = os.environ.get("VLLM_API_KEY", "")
+            if key and self.headers.get("Authorization") != f"Bearer {key}":
+                self.send({"error": "Unauthorized"}, status=401)
+                return
             said = asked["messages"][-1]["content"]
             if given.die_at and given.die_at in said:
                 os._exit(9)

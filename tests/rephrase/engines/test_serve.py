@@ -23,7 +23,8 @@ PAGES = 12
 def test_a_model_of_transformers_is_served_and_rewrites(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for package in ("torch", "transformers", "httptools", "fastapi", "uvicorn", "openai"):
         pytest.importorskip(package)
-    from tests.rephrase.models import short_style, tiny
+    from tests.rephrase.models import tiny
+    from tests.rephrase.vocabulary import short_style
 
     monkeypatch.setenv("TOKENMILL_CACHE", str(tmp_path / "cache"))
     folder = tiny("upper")
@@ -43,12 +44,8 @@ def test_a_model_of_transformers_is_served_and_rewrites(tmp_path: Path, monkeypa
 
     replies, cut = asyncio.run(run())
     for reply, text in zip(replies, texts, strict=True):
-        said, wanted = reply.text.split(), text.upper().split()
-        assert said[0] == wanted[0]
-        assert len(set(said) - set(wanted)) <= 1  # its own page, in capitals
-        assert reply.finish_reason in ("stop", "length")
+        assert (reply.text, reply.finish_reason) == (text.upper(), "stop")
         assert reply.usage["completion_tokens"] > 10
         assert reply.usage["prompt_tokens"] > reply.usage["completion_tokens"] // 2
-    assert "stop" in {reply.finish_reason for reply in replies}
     assert (cut.finish_reason, cut.usage["completion_tokens"]) == ("length", 5)
     assert (engine.identity.model, engine.identity.weights_digest) == (folder.name, model_digests(folder)[0])

@@ -173,6 +173,70 @@ def test_identity_and_the_place_of_a_server(tmp_path: Path, monkeypatch: pytest.
     assert made().folder != first != made("org/tiny").folder
 
 
+def test_a_keeper_that_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "keeper.py"
+    monkeypatch.setattr("tokenmill.rephrase.engines.server._KEEPER", program)
+    monkeypatch.setattr("tokenmill.rephrase.engines.server._KEEPER_SECONDS", 0.3)
+    for code, why in (("import time; time.sleep(60)", "within 0.3 s"), ("raise SystemExit('no room')", "no room")):
+        program.write_text(code)
+        if why == "no room":
+            monkeypatch.setattr("tokenmill.rephrase.engines.server._KEEPER_SECONDS", PATIENCE)
+        with pytest.raises(FatalError, match="keeper could not be started") as caught:
+            use(engine(tmp_path), lambda server: say(server, "x"))
+        assert why in caught.value.why
+        assert caught.value.where == str(tmp_path / "server.log")
+
+
+@pytest.mark.ci
+def test_a_server_with_a_key_is_asked_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINE", "sk-0123456789-Xy7Kq2mR9z")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-another")
+    server = engine(tmp_path, env={"VLLM_API_KEY": "$MINE"})
+    assert use(server, lambda server: say(server, "hello")) == "HELLO"
+    written = [file for file in tmp_path.iterdir() if file.is_file()]
+    assert not any(b"sk-" in file.read_bytes() for file in written)
+
+
+@pytest.mark.ci
+def test_a_server_that_hangs_is_killed_and_started_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Meanwhile nobody takes it over."""
+    for name, seconds in (("HEALTH_SECONDS", 0.2), ("SILENT_SECONDS", 3.0), ("_TELL_SECONDS", 0.2)):
+        monkeypatch.setattr(f"tokenmill.rephrase.engines.server.{name}", seconds)
+    told: list[str] = []
+
+    async def ask(server: ServerEngine) -> None:
+        first = int(await say(server, "pid"))
+        os.kill(first, signal.SIGSTOP)
+        async with engine(tmp_path, tell=told.append) as another:
+            second = await say(another, "pid")
+        assert is_gone(first)
+        assert await say_until(server, "pid") == second != str(first)
+
+    use(engine(tmp_path), ask)
+    assert any("does not answer" in line for line in told)
+    assert (tmp_path / "server.log").read_text().count(" start: ") == 2
+
+
+@pytest.mark.ci
+def test_a_server_that_hangs_with_its_keeper_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def ask(server: ServerEngine) -> None:
+        first, keeper = int(await say(server, "pid")), int(state(tmp_path)["keeper"])
+        os.kill(keeper, signal.SIGSTOP)
+        os.kill(first, signal.SIGSTOP)
+        for name in ("HEALTH_SECONDS", "SILENT_SECONDS", "_KEEPER_SECONDS"):
+            monkeypatch.setattr(f"tokenmill.rephrase.engines.server.{name}", 0.1)
+        monkeypatch.setattr("tokenmill.io.chat.client._LOOK_SECONDS", 0.2)
+        try:
+            with pytest.raises(FatalError, match="does not answer") as caught:
+                async with engine(tmp_path):
+                    pass
+            assert f"process {keeper}" in caught.value.why
+        finally:
+            os.kill(keeper, signal.SIGKILL)
+
+    use(engine(tmp_path), ask)
+
+
 @pytest.mark.ci
 def test_a_server_that_dies_is_started_again_three_times(tmp_path: Path) -> None:
     async def ask(server: ServerEngine) -> list[str]:

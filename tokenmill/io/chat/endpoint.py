@@ -25,6 +25,7 @@ _METADATA = frozenset(
     ipaddress.ip_address(one)
     for one in (
         "fd00:ec2::254",  # Amazon, over IPv6
+        "fd20:ce::254",  # Google, over IPv6
         "100.100.100.200",  # Alibaba
         "168.63.129.16",  # Azure's wire server
         "192.0.0.192",  # Oracle, classic
@@ -33,6 +34,8 @@ _METADATA = frozenset(
 )
 _THIS_NETWORK = ipaddress.ip_network("0.0.0.0/8")
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_LOCAL_NAT64 = ipaddress.ip_network("64:ff9b:1::/48")
+"""RFC 8215: an operator takes a prefix of any length of RFC 6052 in it."""
 _COMPATIBLE = ipaddress.ip_network("::/96")
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -143,6 +146,20 @@ def _inside(address: _Address) -> Iterable[_Address]:
         yield from address.teredo
     if address in _NAT64 or (address in _COMPATIBLE and int(address) > 1):
         yield ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    if address in _LOCAL_NAT64:
+        yield from _translated(int(address))
+
+
+def _translated(address: int) -> list[ipaddress.IPv4Address]:
+    """What an address of the local NAT64 prefix may stand for: RFC 6052, 2.2, with prefixes of 48, 56, 64 and 96 bits.
+
+    Which one the network has cannot be seen. Readings that begin with a zero byte are those of a wrong length, unless
+    there is no other.
+    """
+    without = address >> 64 << 56 | address & ((1 << 56) - 1)  # 120 bits: bits 64 to 71 belong to no address
+    readings = [ipaddress.IPv4Address(without >> shift & 0xFFFFFFFF) for shift in (40, 32, 24)]
+    readings.append(ipaddress.IPv4Address(address & 0xFFFFFFFF))
+    return [one for one in readings if one not in _THIS_NETWORK] or readings
 
 
 def _is_this_machine(host: str) -> bool:

@@ -28,11 +28,14 @@ from typing import Any
 _TICK = 0.1
 _LOOK_SECONDS = 5.0
 _SICK_TIMES = 3
-"""Times in a row that /health says 5xx, after which a server is started again: vLLM says so of an engine that died."""
+"""Times in a row that /health says 5xx, after which a server is started again: vLLM says so of an engine that died. As
+many times it may say nothing."""
 _LOG_BYTES = 64 << 20
 """A longer log is put aside when a keeper begins."""
 _STOP_SECONDS = 10.0
 """Between SIGTERM and SIGKILL."""
+_HUNG_STOP_SECONDS = 2.0
+"""The same for a server that does not answer: if it is stopped or hangs, it does not hear SIGTERM either."""
 _WINDOW = 600.0
 _STARTS = 4
 """Within the window: the first start, and three more."""
@@ -59,6 +62,10 @@ class Keeper:
         self._server: subprocess.Popen[bytes] | None = None
         self._url = ""
         self._health_seconds: float = task["health_seconds"]
+        self._silent_seconds: float = task["silent_seconds"]
+        self._bad = 0
+        """Looks in a row that a server that was ready has not passed."""
+        self._look_at = 0.0
         log = self._folder / "server.log"
         if log.exists() and log.stat().st_size > _LOG_BYTES:
             os.replace(log, self._folder / "server.log.1")
@@ -92,7 +99,7 @@ class Keeper:
             return f"port {port} is taken"
         self._start(port)
         deadline = time.monotonic() + self._ready_seconds
-        ready, sick, look_at = False, 0, 0.0
+        ready, self._bad = False, 0
         while not self._left():
             assert self._server is not None
             code = self._server.poll()
@@ -102,22 +109,36 @@ class Keeper:
                 return f"it ended with {_shown(code)}" + (
                     ", after it had been ready" if ready else " before it was ready"
                 )
-            if not ready and self._health() == 200 and self._server.poll() is None:
+            if not ready and self._health(_LOOK_SECONDS) == 200 and self._server.poll() is None:
                 ready = self._was_ready = True
                 self._tell("ready")
-                look_at = time.monotonic() + self._health_seconds
-            if ready and time.monotonic() >= look_at:
-                sick = sick + 1 if self._health() >= 500 else 0
-                look_at = time.monotonic() + self._health_seconds
-                if sick >= _SICK_TIMES:
-                    self._stop()
-                    return "its /health said 5xx, after it had been ready"
+                self._look_at = time.monotonic() + self._health_seconds
+            if ready and time.monotonic() >= self._look_at:
+                why = self._sickness()
+                if why:
+                    return why
             if not ready and time.monotonic() > deadline:
                 self._stop()
                 self._hopeless = True
                 return f"it was not ready within {self._ready_seconds:g} s"
             time.sleep(_TICK)
         return None
+
+    def _sickness(self) -> str:
+        """One look at a server that was ready: why it is of no use any longer, after it was ended; "" where it is.
+
+        The time-out is long, so that a server that is merely busy answers when it comes to it.
+        """
+        begun = time.monotonic()
+        status = self._health(self._silent_seconds / _SICK_TIMES)
+        self._bad = self._bad + 1 if status == 0 or status >= 500 else 0
+        self._look_at = begun + (self._health_seconds if status else self._silent_seconds / _SICK_TIMES)
+        ended = self._server is None or self._server.poll() is not None
+        if self._bad < _SICK_TIMES or ended:
+            return ""
+        self._stop(_STOP_SECONDS if status else _HUNG_STOP_SECONDS)
+        said = "said 5xx" if status else f"did not answer for {self._silent_seconds:g} s"
+        return f"its /health {said}, after it had been ready"
 
     def _start(self, port: int) -> None:
         words = [word.replace("{port}", str(port)) for word in self._words]
@@ -139,12 +160,12 @@ class Keeper:
             self._server = subprocess.Popen([sys.executable, "-c", "raise SystemExit(127)"], stdin=subprocess.DEVNULL)
         self._tell("starting")
 
-    def _health(self) -> int:
+    def _health(self, seconds: float) -> int:
         """The status of /health, or where there is none, of the list of models; 0 where nothing answers in time."""
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         for path in ("/health", "/v1/models"):
             try:
-                with opener.open(self._url + path, timeout=_LOOK_SECONDS) as answer:
+                with opener.open(self._url + path, timeout=seconds) as answer:
                     return int(answer.status)
             except urllib.error.HTTPError as error:
                 error.close()
@@ -174,7 +195,7 @@ class Keeper:
         while time.monotonic() < end and not self._left():
             time.sleep(_TICK)
 
-    def _stop(self) -> None:
+    def _stop(self, patience: float = _STOP_SECONDS) -> None:
         """End the server with all that it has started."""
         server, self._server = self._server, None
         if server is None:
@@ -182,7 +203,7 @@ class Keeper:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(server.pid, signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                server.wait(_STOP_SECONDS)
+                server.wait(patience)
                 _wait_for_group(server.pid, 1.0)
             os.killpg(server.pid, signal.SIGKILL)
         server.wait()

@@ -40,6 +40,10 @@ LINGER_SECONDS = 10.0
 """For which a server is kept without users: between a worker that died and the one in its place."""
 HEALTH_SECONDS = 10.0
 """Between two looks at a server that is ready."""
+SILENT_SECONDS = 60.0
+"""Without an answer to such a look, after which a server counts as hung: it is killed and started again."""
+_KEEPER_SECONDS = 60.0
+"""In which the keeper, a small program, has started."""
 _LOOK_SECONDS = 0.25
 _TELL_SECONDS = 10.0
 _LOG_LINES = 15
@@ -158,18 +162,25 @@ class ServerEngine:
         """Start the server if nobody has, and wait for it."""
         before = _read_state(self.folder)
         self._stale = before.get("id") if before.get("state") == "failed" else None
-        started = told = time.monotonic()
+        started = told = answered = time.monotonic()
         while True:
             state = await self._look()
+            hung = False
             if state.get("state") == "ready":
                 await self._connect(str(state["url"]))
-                return
+                if self._client is not None and await self._client.alive():
+                    return
+                hung = True  # or it has just ended; its keeper sees to either
             if self._has_failed(state):
                 raise self._failure(state)
             now = time.monotonic()
+            answered = answered if hung else now
+            if now - answered > 2 * (SILENT_SECONDS + HEALTH_SECONDS) + _KEEPER_SECONDS:
+                raise self._unwatched(state)
             if now - told >= _TELL_SECONDS:
                 told = now
-                self._tell(f"the server is starting ({now - started:.0f} s): {' '.join(self._log_lines(1))[:200]}")
+                what = "does not answer, and is given up soon" if hung else "is starting"
+                self._tell(f"the server {what} ({now - started:.0f} s): {' '.join(self._log_lines(1))[:200]}")
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def _watch(self) -> None:
@@ -219,32 +230,41 @@ class ServerEngine:
             "ready_seconds": self.settings.ready_seconds,
             "linger": self._linger,
             "health_seconds": HEALTH_SECONDS,
+            "silent_seconds": SILENT_SECONDS,
             "id": uuid.uuid4().hex,
             "starts": before.get("starts", []) if vanished else [],
         }
         new = self.folder / f"state.json.{task['id']}"
         new.write_text(json.dumps({"id": task["id"], "state": "starting", "starts": task["starts"]}), encoding="utf-8")
         os.replace(new, self.folder / "state.json")
-        with open(self.folder / "server.log", "ab") as log:
-            done = subprocess.run(
-                [sys.executable, "-I", "-S", str(_KEEPER)],
-                input=json.dumps(task).encode(),
-                stdout=subprocess.DEVNULL,
-                stderr=log,
-                env=self.settings.environment(),
-                pass_fds=(lock,),
-                start_new_session=True,
-                timeout=60.0,
-            )
+        log = self.folder / "server.log"
+        what, fix = "the server's keeper could not be started", "run the same command when the machine is less busy"
+        try:
+            with open(log, "ab") as stream:
+                done = subprocess.run(
+                    [sys.executable, "-I", "-S", str(_KEEPER)],
+                    input=json.dumps(task).encode(),
+                    stdout=subprocess.DEVNULL,
+                    stderr=stream,
+                    env=self.settings.environment(),
+                    pass_fds=(lock,),
+                    start_new_session=True,
+                    timeout=_KEEPER_SECONDS,
+                )
+        except subprocess.TimeoutExpired as error:
+            why = f"it did not start within {_KEEPER_SECONDS:g} s"
+            raise FatalError(what, where=str(log), why=why, fix=fix) from error
+        except OSError as error:
+            raise FatalError(what, where=str(log), why=str(error), fix=fix) from error
         if done.returncode:
-            why = "\n".join(self._log_lines(3))
-            raise FatalError("the server's keeper could not be started", where=str(self.folder / "server.log"), why=why)
+            raise FatalError(what, where=str(log), why="\n".join(self._log_lines(3)))
 
     async def _connect(self, url: str) -> None:
         """Ask at this address from now on."""
         if url == self._url:
             return
-        endpoint = Endpoint(base_url=f"{url}/v1", model=self.settings.model, key_env="", timeout=self._timeout)
+        key = self.settings.key_env()
+        endpoint = Endpoint(base_url=f"{url}/v1", model=self.settings.model, key_env=key, timeout=self._timeout)
         client = ChatClient(endpoint, concurrency=self._concurrency)
         await client.__aenter__()
         old, self._client, self._url = self._client, client, url
@@ -256,6 +276,11 @@ class ServerEngine:
         why = f"{state.get('why')}; the end of its log:\n         {lines}"
         fix = "see that the command works by itself, then run the same command"
         return FatalError("the server cannot be kept running", where=str(self.folder / "server.log"), why=why, fix=fix)
+
+    def _unwatched(self, state: Mapping[str, Any]) -> FatalError:
+        why = f"it hangs, and its keeper (process {state.get('keeper')}) does not end it"
+        fix = "end that process, then run the same command"
+        return FatalError("the server does not answer", where=str(self.folder / "server.log"), why=why, fix=fix)
 
     def _log_lines(self, count: int) -> list[str]:
         """The last lines of the log."""
