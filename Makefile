@@ -37,7 +37,7 @@ rephrase-demo: $(MODELS)  ## pages -> a small model made on the spot -> its serv
 	rm -rf $(REPHRASE) && mkdir -p $(REPHRASE)/hub
 	$(BIN)/tokenmill run fineweb --input examples/data --output $(REPHRASE)/pages
 	$(BIN)/python examples/rephrase/make_model.py $(REPHRASE)/pages/data examples/rephrase/plain.md \
-		--output $(REPHRASE)/model --shown $(REPHRASE)/shown.jsonl
+		--output $(REPHRASE)/model --shown $(REPHRASE)/shown.jsonl --pages-shown 10
 	$(REWRITE) --dry-run
 	$(REWRITE)
 	@echo "The model is a toy: what it gets wrong is in $(REPHRASE)/rewritten/rephrased/rejected/, with the reason."

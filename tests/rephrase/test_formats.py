@@ -88,6 +88,10 @@ def test_markdown(text: str, expected: str) -> None:
         ("here is  the\ntext:\n\nBees fly.", ("", "Bees fly.")),
         ("**Here is the text:**\n\n* Bees\n* Wasps", ("", "* Bees\n* Wasps")),
         ('Here is the text:\n"Bees fly."', ("", "Bees fly.")),
+        ("Here is the text：蜜蜂会飞。", ("", "蜜蜂会飞。")),
+        ("Ｈｅｒｅ is the text: Bees fly.", ("", "Bees fly.")),
+        ("Here’s the text: Bees fly.", ("", "Bees fly.")),
+        ("Here’s a text: Bees fly.", ("parse", "")),
         ("Here is the text:", ("empty", "")),
         ("Here is the", ("parse", "")),
         ("Here is a text: Bees fly.", ("parse", "")),
@@ -110,6 +114,8 @@ def test_prefix(text: str, expected: tuple[str, str]) -> None:
         ("### Question:\nA?\n### Answer:\nB.\n---", [("A?", "B.")]),
         ("QUESTION: A?\nanswer： B.", [("A?", "B.")]),
         ("Here are the questions:\nQuestion: A?\nAnswer: B.", [("A?", "B.")]),
+        ("# FAQ about bees\n\nQuestion: A?\nAnswer: B.", [("A?", "B.")]),
+        ("**FAQ about bees**\n\n**Question 1: A?**\n**Answer:** B.", [("A?", "B.")]),
         ("Question: Which?\nA) x\nB) y\nAnswer: B) y\nbecause", [("Which?\nA) x\nB) y", "B) y\nbecause")]),
         ("Question: A?\nAnswer: The question: is it?", [("A?", "The question: is it?")]),
         ("Question: A?\nAnswer: B.\nQuestion: C?", None),
@@ -147,7 +153,10 @@ def test_how_many_pairs(count: int, expected: int | str) -> None:
         ("1. Bees fly.\n2) Wasps sting.\n(3) Ants walk.", ["Bees fly.", "Wasps sting.", "Ants walk."]),
         ("• Bees fly.\n•Wasps sting.", ["Bees fly.", "Wasps sting."]),
         ("- Bees fly\nfar away.\n- Wasps sting.\n  Indented.", ["Bees fly far away.", "Wasps sting. Indented."]),
-        ("- Bees fly.\nI hope this helps!", None),
+        ("- Bees fly.\nI hope this helps!", ["Bees fly."]),
+        ("- Bees fly\n- Wasps sting\n\nThese are all the facts.", ["Bees fly", "Wasps sting"]),
+        ("- Bees fly.\nThat is all.\nReally all.", None),
+        ("- Bees fly.\nSome of them.\n- Wasps sting.", None),
         ("One line.\nAnother line.\n- Bees fly.", None),
         ("Bees fly.", None),
         ("-40 degrees\n3.5 metres", None),
@@ -217,6 +226,11 @@ def test_after_marker(text: str, expected: tuple[str, str]) -> None:
         ("安娜：为什么？\n本：因为。", [("安娜", "为什么？"), ("本", "因为。")]),
         ("Anna: Why?\nAnna: Hm.", None),
         ("Anna: a\nBen: b\nCem: c", None),
+        (
+            "Anna: a\nBen: Two things.\nFirst: the dust.\nAnna: And?\nBen: Oil.",
+            [("Anna", "a"), ("Ben", "Two things.\nFirst: the dust."), ("Anna", "And?"), ("Ben", "Oil.")],
+        ),
+        ("Anna: a\nBen: b\nCem: c\nAnna: d\nBen: e\nCem: f", None),
         ("They talk.\nAnna: Why?\nBen: So.", None),
         ("Bees fly.", None),
     ],
@@ -283,3 +297,9 @@ def test_no_answer_breaks_a_reader(text: str, kind: str) -> None:
     written = Counter("Question: Answer: " * len(found.parts)) if kind == "qa" else Counter(": " * len(found.parts))
     added = Counter(found.text) - Counter(text.replace("\r", "\n")) - written
     assert not [char for char in added if not char.isspace()], "nothing is published that was not answered"
+
+
+def test_apostrophes_of_labels_may_be_curly() -> None:
+    found = read_format(style_of("qa", labels=["What's asked", "What's said"]), "What’s asked: A?\nWhat’s said: B.")
+    assert found.parts == (("A?", "B."),)
+    assert read("It’s here: Bees fly.", "prefix", opening="It's here:") == ("", "Bees fly.")

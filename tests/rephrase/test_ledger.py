@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -253,6 +254,94 @@ def test_a_full_disk_leaves_whole_frames(tmp_path: Path, monkeypatch: pytest.Mon
                 ledger.append([row("b")])
         ledger.append([row("c")])
     assert set(read_entries(tmp_path)[0]) == {"a", "c"}
+
+
+def test_what_was_synced_stays_when_a_later_sync_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Ledger(tmp_path) as ledger:
+        ledger.append([row("a")])
+        ledger.write([ledger.note(row("b"))])
+        assert set(read_entries(tmp_path)[0]) == {"a", "b"}, "a killed process would leave both"
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", lambda descriptor: (_ for _ in ()).throw(OSError(5, "broken")))
+            with pytest.raises((FatalError, ShardError)):
+                ledger.sync()
+        assert set(read_entries(tmp_path)[0]) == {"a"}
+        ledger.append([row("c")])
+    assert set(read_entries(tmp_path)[0]) == {"a", "c"}
+
+
+def test_only_rows_of_the_keys_and_of_their_pieces_are_kept(tmp_path: Path) -> None:
+    """A split names its pieces; their rows may lie in a segment that is read before."""
+    hold = {"parts": [["child", 0, 2], ["other child", 2, 5]]}
+    deeper = {"parts": [["leaf", 0, 1], ["other leaf", 1, 2]]}
+    for rows in (
+        [row("leaf", run="old"), row("child", "split", response=None, **deeper), row("x", run="new", task="b")],
+        [row("a", "attempt", kind="empty"), row("x", "failed"), row("y", run="new", response="z" * 99)],
+        [row("whole", "split", response=None, run="new", **hold), row("other leaf"), row("other child"), row("a")],
+    ):
+        with Ledger(tmp_path) as ledger:
+            ledger.append(rows)
+    kept = {"a", "whole", "child", "other child", "leaf", "other leaf"}
+    everything, _ = read_entries(tmp_path)
+    wanted = {key: everything[key] for key in kept}
+    assert wanted["a"].attempts == 2
+    files = [path.read_bytes() for path in (tmp_path / "segments").iterdir()]
+    for order in itertools.permutations(files):
+        for path in (tmp_path / "segments").iterdir():
+            path.unlink()
+        for number, data in enumerate(order):  # names decide the order of reading
+            (tmp_path / "segments" / f"0000-ffff~{number}-x.jsonl.zst").write_bytes(data)
+        beats = list[None]()
+        assert read_entries(tmp_path, keys={"a", "whole", "none"}, alive=partial(beats.append, None)) == (wanted, 0)
+        assert len(beats) == 9, "three frames, and once more for each depth of pieces"
+        with Ledger(tmp_path, keys=["a", "whole"], payer=("new", "t")) as ledger:
+            assert ledger.entries == wanted
+            assert ledger.paid["new", "t"].requests == 1
+            assert ("new", "b") not in ledger.paid
+        with Ledger(tmp_path, keys=["a"]) as ledger:
+            assert ledger.paid["new", "t"].requests == ledger.paid["new", "b"].requests == 1
+            assert set(ledger.entries) == {"a"}
+    with Ledger(tmp_path, keys=[], payer=("new", "t")) as ledger:
+        assert (ledger.entries, ledger.paid["new", "t"].requests) == ({}, 1)
+
+
+def test_rows_of_other_keys_are_not_even_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Ledger(tmp_path) as ledger:
+        ledger.append([row(f"{number:064x}", run="old") for number in range(50)])
+        ledger.append([row("f" * 64, run="new")])
+    decoded: list[bytes] = []
+    real = json.loads
+    monkeypatch.setattr(json, "loads", lambda line: (decoded.append(line), real(line))[1])
+    with Ledger(tmp_path, keys={f"{7:064x}"}, payer=("new", "t")) as ledger:
+        assert set(ledger.entries) == {f"{7:064x}"}
+        assert ledger.paid["new", "t"].requests == 1
+    assert len(decoded) == 2
+
+
+@pytest.mark.parametrize(
+    ("tokens", "wanted"),
+    [
+        ([10, 4, 2], (10, 4, 2, 0)),
+        ([10**25, 4, 0], (0, 4, 0, 1)),
+        ([-(10**6), -1, 0], (0, 3, 0, 1)),
+        ([10, 4, 10**25], (10, 4, 0, 1)),
+        ([10, 4, -3], (10, 4, 0, 1)),
+    ],
+)
+def test_impossible_counts_of_older_rows(tmp_path: Path, tokens: list[int], wanted: tuple[int, int, int, int]) -> None:
+    with Ledger(tmp_path) as ledger:
+        ledger.append([row("a", tokens=tokens, response="ten letter")])
+    with Ledger(tmp_path) as ledger:
+        for found in (ledger.entries["a"], ledger.paid["r", "t"]):
+            assert (found.tokens_in, found.tokens_out, found.tokens_cached, found.estimated) == wanted
+
+
+def test_files_that_are_no_locks_of_ours_do_not_matter(tmp_path: Path) -> None:
+    (tmp_path / "locks").mkdir()
+    for name in ("foo.lock", "a-b-c~1.lock", "0000-ffff.lock", "~.lock"):
+        (tmp_path / "locks" / name).write_text("")
+    with Ledger(tmp_path, patience=0):
+        pass
 
 
 def test_not_open_is_said(tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ def test_the_package_has_nothing_to_warn_of(style: Style) -> None:
         ({"prompt": GOOD.prompt + ' {"op": 1} {1, 2} {}'}, ""),
         ({"prompt": GOOD.prompt.replace("language", "tongue")}, "in which language"),
         ({"prompt": GOOD.prompt.replace("only", "please")}, "asking for the answer alone"),
+        ({"prompt": "Answer with the new text only, in the language of the page.\n\n{document}"}, ""),
         ({"format": {"kind": "prefix", "opening": "Text:"}}, "'Text:', which the prompt does not show"),
         ({"format": {"kind": "qa"}}, "label 'Question:'"),
     ],
@@ -83,3 +84,9 @@ def test_styles_that_could_share_their_pages() -> None:
     assert warnings("wikipedia") == ""
     assert "equal input_tokens" in warnings("faq", "diverse_qa")
     assert "layout: document_first" in warnings("distill", "extract_knowledge")
+
+
+@pytest.mark.parametrize(("tokens", "warned"), [(32_768 - 1000, False), (32_768 - 999, True), (1_500_000, True)])
+def test_budgets_beyond_most_contexts(tokens: int, warned: bool) -> None:
+    found = lint(dataclasses.replace(GOOD, input_tokens=tokens, format={"kind": "list"}), COUNTER)
+    assert any("the context of many models" in one for one in found) is warned

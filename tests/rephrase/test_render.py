@@ -118,6 +118,11 @@ def test_neutral_text_stays_as_it_is(text: str) -> None:
         ("<<SYS>>", "<< SYS>>", 1),
         ("[|user|] [a|b] [0|1]", "[ |user|] [a|b] [0|1]", 1),
         ("<extra_id_12><unused3>", "< extra_id_12>< unused3>", 2),
+        ("<SPECIAL_10>[UNUSED_TOKEN_145]<seed:bos>", "< SPECIAL_10>[ UNUSED_TOKEN_145]< seed:bos>", 3),
+        ("]~b]user [e~[ ]~!b[", "] ~b]user [ e~[ ] ~!b[", 3),
+        ("<role>x</role><image><image_soft_token>", "< role>x< /role>< image>< image_soft_token>", 4),
+        ("<end_of_utterance><eoa><gmask>", "< end_of_utterance>< eoa>< gmask>", 3),
+        ("<dc:title> <ol> <em> <pre> [a~b] x~y <user@host>", "<dc:title> <ol> <em> <pre> [a~b] x~y <user@host>", 0),
         ("a\x00b\u202ec\ud800", "abc\ufffd", 3),
         ("one\u2028two\x0bthree", "one two three", 0),
         ("[PAGE ENDS 12]", "[ PAGE ENDS 12]", 1),
@@ -213,9 +218,15 @@ def test_addresses_are_part_of_the_page() -> None:
 
 
 def test_the_code_stands_nowhere_else() -> None:
-    first = mark_of("text", "")
+    first = mark_of("text")
     assert re.fullmatch("[0-9a-f]{12}", first)
-    assert mark_of("text", "") == first != mark_of("other", "")
+    assert mark_of("text") == first != mark_of("other")
+    wiki = style_of("wikipedia")
+    one, two = (request_of(wiki, passage_of("x"), identity=IDENTITY, seed=1, url=url).key for url in ("", "http://a/"))
+    assert one == two, "an address that is not shown makes no other question"
+    shown = dataclasses.replace(wiki, prompt="{url}\n" + wiki.prompt)
+    one, two = (request_of(shown, passage_of("x"), identity=IDENTITY, seed=1, url=url).key for url in ("", "http://a/"))
+    assert one != two
 
 
 def test_requests() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,14 +17,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tokenmill.core.errors import ConfigError, FatalError
+from tokenmill.core.errors import ConfigError, FatalError, ShardError
 from tokenmill.io.chat.reply import ChatFault, ContextOverflow, Reply, RequestFailed
+from tokenmill.rephrase.answering import fixed_of, line_of_answer, row_of
 from tokenmill.rephrase.engines.base import Identity, Messages
-from tokenmill.rephrase.ledger import Entry, Ledger, part_of
-from tokenmill.rephrase.meter import Meter
+from tokenmill.rephrase.ledger import Entry, Ledger, part_of, read_entries
+from tokenmill.rephrase.meter import Meter, Spent
 from tokenmill.rephrase.reading import Reading
 from tokenmill.rephrase.request import Passage, Request, request_key
+from tokenmill.rephrase.segments import line_of
 from tokenmill.rephrase.session import SessionSettings, run_session
+from tokenmill.rephrase.supply import Job
 
 SAMPLING = {"temperature": 0.0, "max_tokens": 50, "seed": 5}
 QUICK = {"first_wait": 0.001, "longest_wait": 0.004}
@@ -160,7 +165,9 @@ GONE = ChatFault("connection", "refused")
         ([{"text": "raise"}] * 3, "parse", 3, 3),
         ([{"text": "no", "refusal": ""}], "refusal", 1, 1),
         ([{"text": "", "refusal": "I cannot"}], "refusal", 1, 1),
-        ([{"finish_reason": "content_filter"}], "refusal", 1, 1),
+        ([{"finish_reason": "content_filter"}], "content_filter", 1, 1),
+        ([RequestFailed("content_filter", "flagged")], "content_filter", 0, 1),
+        ([{"finish_reason": "", "usage": {"completion_tokens": 51}}] * 1 + [LENGTH], "length", 2, 2),
         ([RequestFailed("bad_request", "no such setting")], "bad_request", 0, 1),
         ([RequestFailed("server", "gone")], "server", 0, 1),
     ],
@@ -273,6 +280,52 @@ def test_a_server_that_goes_away_for_a_while_costs_no_request(tmp_path: Path) ->
     assert {entry.outcome for entry in found.values()} == {"answer"}
 
 
+@pytest.mark.parametrize(
+    ("stale", "outcome", "told"), [(1, "answer", {}), (3, "answer", {}), (4, "server", {"stale": 1})]
+)
+def test_connections_that_the_server_had_closed_cost_no_try(
+    tmp_path: Path, stale: int, outcome: str, told: dict[str, int]
+) -> None:
+    """Asked again at once; but a page on which a server dies looks the same, and must end."""
+    closed = ChatFault("stale", "a kept connection ended")
+    engine = Engine(lambda page, before, _: closed if before < stale else None)
+    started = time.monotonic()
+    entry = run(tmp_path, engine, [request("a b")], tries=1, first_wait=30.0, longest_wait=30.0)["a b"]
+    assert time.monotonic() - started < 15.0
+    assert (entry.kind or entry.outcome, entry.faults) == (outcome, told)
+    assert len(engine.asked) == min(stale + 1, 4)
+
+
+@pytest.mark.parametrize("concurrency", [8, 200])
+def test_rows_are_in_the_file_long_before_the_session_ends(tmp_path: Path, concurrency: int) -> None:
+    """What a killed process leaves behind: the last page looks at what a reader finds while it is asked about."""
+    found: list[int] = []
+
+    class Slow(Engine):
+        async def ask(self, messages: Messages, sampling: Mapping[str, Any]) -> Reply:
+            if messages[-1]["content"] == "page 39":
+                while len(self.asked) < 39 or (len(found) < 500 and (found or [0])[-1] < 39):
+                    await asyncio.sleep(0.01)
+                    found.append(len(read_entries(tmp_path / "ledger")[0]))
+            return await super().ask(messages, sampling)
+
+    run(tmp_path, Slow(), [request(f"page {n}") for n in range(40)], concurrency=concurrency)
+    assert found[-1] == 39
+
+
+def test_a_disk_that_fails_behind_the_session_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "no space")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises((FatalError, ShardError)):
+            run(tmp_path, Engine(), [request(f"page {n}") for n in range(5)])
+    assert read_entries(tmp_path / "ledger") == ({}, 0), "what may not be on the disk is not there at all"
+    found = run(tmp_path, Engine(), [request(f"page {n}") for n in range(5)])
+    assert {entry.outcome for entry in found.values()} == {"answer"}
+
+
 def test_silence_for_too_long_ends_the_run(tmp_path: Path) -> None:
     engine = Engine(lambda *_: GONE)
     with pytest.raises(FatalError, match="no answer from the server"):
@@ -333,13 +386,13 @@ def test_stops_at_the_budget_and_goes_on_with_more(tmp_path: Path) -> None:
 
     engine = Engine()
     with pytest.raises(FatalError, match="budget") as caught:
-        run(tmp_path, engine, requests, meter=meter(60), concurrency=4)
-    assert "the limit is 60" in caught.value.why
-    assert 15 <= len(engine.asked) <= 19, "no more than were under way"
+        run(tmp_path, engine, requests, meter=meter(120), concurrency=4)
+    assert len(engine.asked) == 15, "each may take 60 tokens and takes 4"
+    assert "60 tokens are spent" in caught.value.why
     stopped = Engine()
     with pytest.raises(FatalError, match="budget"):
         run(tmp_path, stopped, requests, meter=meter(60))
-    assert stopped.asked == []
+    assert (stopped.asked, stopped.entered) == ([], 0)
 
     published = run(tmp_path, stopped, requests, meter=meter(60), when_spent="publish")
     counts = Counter(entry.kind or entry.outcome for entry in published.values())
@@ -358,8 +411,137 @@ def test_stops_at_the_budget_and_goes_on_with_more(tmp_path: Path) -> None:
 
 def test_a_finished_run_needs_no_budget(tmp_path: Path) -> None:
     meter = Meter(tmp_path / "spent", "run", "all", max_tokens=8, every=0.0)
+    run(tmp_path, Engine(), [request("a b"), request("c d")], concurrency=1)
     run(tmp_path, Engine(), [request("a b"), request("c d")], meter=meter, concurrency=1)
-    run(tmp_path, Engine(), [request("a b"), request("c d")], meter=meter, concurrency=1)
+
+
+class Dear(Engine):
+    """Answers take all the tokens they may, and come together; notes the most that can have been paid for."""
+
+    async def ask(self, messages: Messages, sampling: Mapping[str, Any]) -> Reply:
+        self.asked.append((messages[-1]["content"], dict(sampling)))
+        await asyncio.sleep(0.01)
+        tokens = {"prompt_tokens": 10, "completion_tokens": sampling["max_tokens"]}
+        return Reply("an answer", "stop", tokens, "m", "", 0.01)
+
+
+@pytest.mark.parametrize("limits", [{"max_tokens": 500}, {"max_cost": 0.0005}])
+def test_what_is_under_way_is_paid_from_the_budget_too(tmp_path: Path, limits: dict[str, Any]) -> None:
+    """64 may be under way at once and would take 3,840 tokens."""
+    meter = Meter(tmp_path / "spent", "run", "all", price_in=1.0, price_out=1.0, every=0.0, **limits)
+    engine = Dear()
+    with pytest.raises(FatalError, match="budget") as caught:
+        run(tmp_path, engine, [request(f"page {n}") for n in range(100)], meter=meter)
+    spent = meter.own.tokens_in + meter.own.tokens_out
+    assert spent == 60 * len(engine.asked)
+    assert 300 < spent <= 500
+    told = f"{spent:,} tokens are spent" if "max_tokens" in limits else f"{spent / 1e6:.2f} US dollars are spent"
+    assert told in caught.value.why, "said when all had come back"
+
+
+def test_a_budget_smaller_than_one_request_stops_before_the_engine_starts(tmp_path: Path) -> None:
+    meter = Meter(tmp_path / "spent", "run", "all", max_tokens=40, every=0.0)
+    engine = Engine()
+    with pytest.raises(FatalError, match="budget") as caught:
+        run(tmp_path, engine, [request("page 1")], meter=meter)
+    assert caught.value.why == "0 tokens are spent, the next request may take 60, the limit is 40"
+    assert (engine.entered, engine.asked) == (0, [])
+
+
+def test_prompts_that_take_more_than_was_thought_are_learned_from(tmp_path: Path) -> None:
+    meter = Meter(tmp_path / "spent", "run", "all", max_tokens=3000, every=0.0)
+    engine = Engine(lambda *_: {"usage": {"prompt_tokens": 500, "completion_tokens": 5}})
+    with pytest.raises(FatalError, match="budget"):
+        run(tmp_path, engine, [request(f"page {n}") for n in range(100)], meter=meter, concurrency=1)
+    assert meter.own.tokens_in + meter.own.tokens_out <= 3000
+
+
+def test_waits_for_what_others_have_under_way(tmp_path: Path) -> None:
+    """Another process has reserved the rest, and gives some of it back after a while."""
+    other = Meter(tmp_path / "spent", "run", "other", max_tokens=200, every=0.0)
+    assert other.reserve(100, 90)
+    other.begin(Spent())
+    calls = itertools.count()
+
+    def alive() -> None:
+        if next(calls) == 2:
+            other.release(100, 90)
+        other.save()
+
+    meter = Meter(tmp_path / "spent", "run", "all", max_tokens=200, every=0.0)
+    found = run(tmp_path, Engine(), [request("a b")], meter=meter, alive=alive)
+    assert found["a b"].outcome == "answer"
+    assert next(calls) >= 2
+
+
+BAD = RequestFailed("bad_request", "model unloaded")
+FLAGGED = RequestFailed("content_filter", "flagged")
+
+
+@pytest.mark.parametrize("fault", [BAD, FLAGGED])
+@pytest.mark.parametrize(("good", "refused", "fatal"), [(5, 19, False), (5, 20, True)])
+def test_many_refused_in_a_row_later_on(
+    tmp_path: Path, fault: RequestFailed, good: int, refused: int, fatal: bool
+) -> None:
+    engine = Engine(lambda page, *_: fault if int(page.split()[1]) >= good else None)
+    requests = [request(f"page {n}") for n in range(good + refused)]
+    if fatal:
+        with pytest.raises(FatalError, match="refused 20 requests in a row"):
+            run(tmp_path, engine, requests, concurrency=1)
+        found = run(tmp_path, Engine(), requests)
+        assert {entry.outcome for entry in found.values()} == {"answer"}, "none is remembered as bad"
+    else:
+        found = run(tmp_path, engine, requests, concurrency=1)
+        assert Counter(entry.kind or "answer" for entry in found.values()) == {fault.kind: refused, "answer": good}
+
+
+def test_refused_ones_between_answers_never_end_a_session(tmp_path: Path) -> None:
+    engine = Engine(lambda page, *_: BAD if int(page.split()[1]) % 3 else None)
+    found = run(tmp_path, engine, [request(f"page {n}") for n in range(90)], concurrency=1)
+    assert Counter(entry.kind for entry in found.values()) == {"": 30, "bad_request": 60}
+
+
+@pytest.mark.parametrize(
+    ("usage", "wanted"),
+    [
+        ({"prompt_tokens": 10**25, "completion_tokens": 3}, (2, 3, 0, 1)),
+        ({"prompt_tokens": -5, "completion_tokens": -1}, (2, 2, 0, 1)),
+        ({"prompt_tokens": 7, "completion_tokens": 3, "cached_tokens": -4}, (7, 3, 0, 0)),
+        ({"prompt_tokens": 7, "completion_tokens": 3, "cached_tokens": 10**20}, (7, 3, 0, 0)),
+        ({"prompt_tokens": 7, "completion_tokens": 3, "cached_tokens": 9}, (7, 3, 7, 0)),
+        ({"prompt_tokens": 2**31, "completion_tokens": 0}, (2**31, 0, 0, 0)),
+    ],
+)
+def test_impossible_usage_counts_as_not_told(
+    tmp_path: Path, usage: dict[str, int], wanted: tuple[int, int, int, int]
+) -> None:
+    entry = run(tmp_path, Engine(lambda *_: {"usage": usage}), [request("aaa bbbb")])["aaa bbbb"]
+    assert (entry.tokens_in, entry.tokens_out, entry.tokens_cached, entry.estimated) == wanted
+
+
+def test_rows_that_a_failed_sync_took_back_are_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk is full for a moment, while the last requests are under way: the run stops, and no answer is lost."""
+    real, failed = os.fsync, []
+
+    def once(descriptor: int) -> None:
+        if not failed:
+            failed.append(descriptor)
+            raise OSError(28, "no space")
+        real(descriptor)
+
+    class Slow(Engine):
+        async def ask(self, messages: Messages, sampling: Mapping[str, Any]) -> Reply:
+            if len(self.asked) >= 6:
+                await asyncio.sleep(30)
+            return await super().ask(messages, sampling)
+
+    engine = Slow()
+    monkeypatch.setattr(os, "fsync", once)
+    with pytest.raises((FatalError, ShardError)):
+        run(tmp_path, engine, [request(f"page {n}") for n in range(9)], concurrency=3)
+    found, _ = read_entries(tmp_path / "ledger")
+    assert len(found) == len(engine.asked) == 6
+    assert {entry.attempts for entry in found.values()} == {1}
 
 
 def test_a_time_out_of_the_session(tmp_path: Path) -> None:
@@ -391,6 +573,29 @@ def test_a_request_of_another_range_is_a_mistake(tmp_path: Path) -> None:
 def test_settings_that_cannot_work(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         SessionSettings(**wrong)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    text=st.text(st.characters(exclude_categories=[]), max_size=30),
+    usage=st.dictionaries(st.text(max_size=5), st.integers(0, 9), max_size=3),
+    seconds=st.floats(0, 1e7),
+    faults=st.dictionaries(st.sampled_from(["429", "timeout"]), st.integers(1, 3)),
+)
+def test_the_quick_line_of_an_answer_says_what_its_row_says(
+    text: str, usage: dict[str, int], seconds: float, faults: dict[str, int]
+) -> None:
+    job = Job(request(f'a "page" \\ {text.encode("utf-8", "replace").decode()}'), "8000", None)
+    job.faults = faults
+    reply = Reply(text, "stop", usage, text, "", seconds)
+    task, model = ('a "run"', "t"), Identity("m").to_json()
+    row = row_of(job, "answer", job.sampling(), task=task, model=model, reply=reply, tokens=(1, 2, 3, True))
+    try:
+        line = line_of_answer(row, fixed_of(task, model))
+    except UnicodeEncodeError:
+        line = line_of(row)
+    assert json.loads(line) == row
+    assert line.count(b"\n") == 1
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

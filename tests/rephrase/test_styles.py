@@ -143,8 +143,16 @@ def test_what_is_wrong_is_said_with_its_place(tmp_path: Path, front: str, body: 
 def test_files_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="did you mean 'wikipedia'"):
         load_style("wikipedia_")
-    with pytest.raises(ConfigError, match="cannot read"):
+    with pytest.raises(ConfigError, match="there is no file"):
         load_style(str(tmp_path / "none.md"))
+    (tmp_path / "folder.md").mkdir()
+    with pytest.raises(ConfigError, match="is a folder"):
+        load_style(str(tmp_path / "folder.md"))
+    (tmp_path / "empty.md").write_text(" \n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="the file is empty"):
+        load_style(str(tmp_path / "empty.md"))
+    with pytest.raises(ConfigError, match=r"did you mean .document."):
+        load_style(write(tmp_path, FRONT, "Say it.\n\n{documnet}"))
     with pytest.raises(ConfigError, match="no name of a style"):
         load_style(write(tmp_path, name="My Style.md"))
     for text in ("Just a prompt {document}", "---\nversion: 1\n{document}"):

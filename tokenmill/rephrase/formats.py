@@ -7,6 +7,8 @@ marks around the whole. Labels, openings and markers are found in any case, with
 from __future__ import annotations
 
 import re
+import unicodedata
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -36,6 +38,8 @@ _FENCED = frozenset({"", "markdown", "md", "text", "txt", "plaintext", "json", "
 """Languages of a fence around a whole answer. A fence of another language is content."""
 _QUOTES = {'"': '"', "“": "”", "„": "“", "«": "»", "‘": "’", "「": "」", "『": "』"}
 _EMPHASIS = "*_`#> \t"
+_LABELS = ("Question", "Answer")
+_STRAIGHT = str.maketrans("’‘ʼ“”", "'''\"\"")
 
 _FENCE = re.compile(r"```([A-Za-z]{0,20})[ \t]{0,20}")
 _BULLET = re.compile(r"[ \t]{0,12}(?:[-*+•‣▪–·]|\(?\d{1,3}[.)、．）])[ \t]{1,20}(?=\S)|[ \t]{0,12}[•‣▪](?=\S)")
@@ -46,6 +50,9 @@ _SPEAKER = re.compile(r"[*_]{0,3}([^\W\d_][^:：\n*|]{0,39})[*_]{0,3}[:：][*_]{
 _STARS = re.compile(r"(\*{1,3})(?=[^\s*])([^*\n]{1,2000})(?<=\S)\1(?!\*)")
 _LOW_LINES = re.compile(r"(?<![\w_])(_{1,3})(?=[^\s_])([^_\n]{1,2000})(?<=\S)\1(?!\w|\.\w)")
 _HEADING = re.compile(r"^ {0,3}#{1,6}[ \t]{1,20}", re.MULTILINE)
+_SHORTENED = re.compile(r"\A([*_# ]{0,6}here)['’ʼ]s(?=\s)", re.IGNORECASE)
+_TITLE = re.compile(r"[ \t]{0,3}(?:#{1,6}[ \t][^\n]{1,200}|(\*\*|__)[^*_\n]{1,200}\1[ \t]{0,20})")
+"""A heading: of questions and answers, which were asked for without one."""
 _RULE = re.compile(r"^[ \t]{0,3}(?:-{3,80}|\*{3,80}|_{3,80})[ \t]{0,20}(?:\n|\Z)", re.MULTILINE)
 _NUMBER = re.compile(r"\(?\d{1,3}[.)]")
 _MARKS = (
@@ -171,14 +178,15 @@ def _plain(text: str, given: Mapping[str, Any]) -> tuple[str, tuple[Any, ...]]:
 
 
 def _prefix(text: str, given: Mapping[str, Any]) -> tuple[str, tuple[Any, ...]]:
-    opening = "".join(str(given["opening"]).split()).casefold()
+    opening = "".join(_folded(str(given["opening"])).split())
+    text = _SHORTENED.sub(r"\1 is", text, count=1) if opening.startswith("hereis") else text
     wanted, place = opening, 0
     for place, char in enumerate(text):  # noqa: B007 - where the opening ends
         if not wanted:
             break
         if char.isspace() or (char in _EMPHASIS and not wanted.startswith(char)):
             continue
-        folded = char.casefold()
+        folded = _folded(char)
         if not wanted.startswith(folded):
             raise FormatError(f"it begins with {text[:40]!r}, not with {given['opening']!r}")
         wanted = wanted[len(folded) :]
@@ -189,8 +197,28 @@ def _prefix(text: str, given: Mapping[str, Any]) -> tuple[str, tuple[Any, ...]]:
     return _unquoted(text[place:].lstrip("*_`").strip()), ()
 
 
+def _folded(text: str) -> str:
+    """Without case, in plain width (NFKC), with straight apostrophes: ZH and JA models write a full-width colon."""
+    return unicodedata.normalize("NFKC", text.translate(_STRAIGHT)).casefold().strip()
+
+
+def without_labels(text: str, style: Style) -> str:
+    """A published answer without the labels of its format, which are in English whatever the language of the page."""
+    given = style.format
+    if given.get("kind") != "qa":
+        return text
+    labels = [str(label) for label in given.get("labels", _LABELS)]
+    lines = text.split("\n")
+    for number, line in enumerate(lines):
+        for label in labels:
+            if line.startswith(f"{label}:"):
+                lines[number] = line[len(label) + 1 :].lstrip()
+                break
+    return "\n".join(lines)
+
+
 def _qa(text: str, given: Mapping[str, Any]) -> tuple[str, tuple[Any, ...]]:
-    first, second = (str(label) for label in given.get("labels", ("Question", "Answer")))
+    first, second = (str(label) for label in given.get("labels", _LABELS))
     pairs: list[list[list[str]]] = []
     for line in text.split("\n"):
         asked, told = _behind_label(line, first), _behind_label(line, second)
@@ -204,7 +232,7 @@ def _qa(text: str, given: Mapping[str, Any]) -> tuple[str, tuple[Any, ...]]:
             pairs[-1].append([told])
         elif pairs:
             pairs[-1][-1].append(line.rstrip())
-        elif line.strip() and not line.rstrip(_EMPHASIS).endswith((":", "：")):
+        elif line.strip() and not line.rstrip(_EMPHASIS).endswith((":", "：")) and not _TITLE.fullmatch(line):
             raise FormatError(f"it begins with {line.strip()[:40]!r}, not with {first!r}")
     if not pairs or len(pairs[-1]) < 2:
         raise FormatError(f"{second!r} is missing at the end" if pairs else f"no line {first!r}")
@@ -221,12 +249,13 @@ def _behind_label(line: str, label: str) -> str | None:
     bare = line[:80].lstrip(_EMPHASIS + "-•")
     number = _NUMBER.match(bare)
     bare = bare[number.end() :].lstrip(_EMPHASIS) if number is not None else bare
-    if bare[: len(label)].casefold() != label.casefold():
+    if _folded(bare[: len(label)]) != _folded(label):
         return None
     rest = bare[len(label) :].lstrip(_EMPHASIS + "0123456789.")
     if not rest.startswith((":", "：")):
         return None
-    return (rest[1:] + line[80:]).strip().removeprefix("**").removeprefix("__").strip()
+    said = (rest[1:] + line[80:]).strip().removeprefix("**").removeprefix("__").strip()
+    return said[:-2].rstrip() if said.endswith("**") and said.count("**") % 2 else said  # all of the line was bold
 
 
 def _block(lines: list[str]) -> str:
@@ -236,21 +265,27 @@ def _block(lines: list[str]) -> str:
 
 def _list(text: str, given: Mapping[str, Any]) -> tuple[str, tuple[Any, ...]]:
     items: list[str] = []
-    ahead = 0
+    closing = ""
+    ahead = blank = 0
     for line in text.split("\n"):
         bullet = _BULLET.match(line)
         if bullet is not None:
+            if closing:
+                raise FormatError(f"a line among the items is none: {closing[:40]!r}")
             items.append(line[bullet.end() :].strip())
+            blank = 0
         elif not line.strip():
-            continue
+            blank += 1
         elif not items:
             ahead += 1
             if ahead > 1:
                 raise FormatError(f"two lines that are no items before the first: {line.strip()[:40]!r}")
-        elif line[:1] in " \t" or not _ENDED.search(items[-1]):
+        elif line[:1] in " \t" or not (blank or closing or _ENDED.search(items[-1])):
             items[-1] = f"{items[-1]} {line.strip()}"
+        elif closing:
+            raise FormatError(f"lines behind the items are none: {line.strip()[:40]!r}")
         else:
-            raise FormatError(f"a line among the items is none: {line.strip()[:40]!r}")
+            closing = line.strip()  # one sentence behind the list is left out
     _enough(len(items), given, 1, "items")
     kept = tuple(items[: given.get("most", len(items))])
     return "\n".join(kept), kept
@@ -290,12 +325,12 @@ def _cells(line: str) -> list[str]:
 
 
 def _after_marker(text: str, given: Mapping[str, Any]) -> tuple[str, tuple[Any, ...]]:
-    marker = str(given["marker"]).strip(_EMPHASIS + ":：").casefold()
+    marker = str(given["marker"]).strip(_EMPHASIS + ":：")
     lines = text.split("\n")
     for number, line in enumerate(lines):
         bare = line.strip(_EMPHASIS)
         rest = bare[len(marker) :].lstrip(_EMPHASIS)
-        if bare[: len(marker)].casefold() == marker and (not rest or rest[0] in ":："):
+        if _folded(bare[: len(marker)]) == _folded(marker) and (not rest or rest[0] in ":："):
             behind = "\n".join([rest[1:].lstrip("*_` "), *lines[number + 1 :]]).strip()
             return _unquoted(_unfenced(behind)), ("\n".join(lines[:number]).strip(),)
     raise FormatError(f"no line {given['marker']!r}")
@@ -303,20 +338,31 @@ def _after_marker(text: str, given: Mapping[str, Any]) -> tuple[str, tuple[Any, 
 
 def _conversation(text: str, given: Mapping[str, Any]) -> tuple[str, tuple[Any, ...]]:
     turns: list[tuple[str, list[str]]] = []
-    for line in text.split("\n"):
+    most = given.get("speakers", 6)
+    lines = text.split("\n")
+    names = _speakers([found[1].strip().casefold() for found in map(_SPEAKER.match, lines) if found])
+    for line in lines:
         found = _SPEAKER.match(line)
-        if found is not None:
+        if found is not None and found[1].strip().casefold() in names:
             turns.append((found[1].strip(), [line[found.end() :].strip()]))
         elif turns:
             turns[-1][1].append(line.rstrip())
         elif line.strip():
             raise FormatError(f"it begins with {line.strip()[:40]!r}, not with a speaker")
     said = tuple((name, _block(lines)) for name, lines in turns)
-    names = {name.casefold() for name, _ in said}
-    if not 2 <= len(names) <= given.get("speakers", 6):
+    if not 2 <= len(names) <= most:
         raise FormatError(f"{len(names)} speakers")
     _enough(len(said), given, 2, "turns")
     return "\n\n".join(f"{name}: {text}" for name, text in said), said
+
+
+def _speakers(labels: list[str]) -> frozenset[str]:
+    """Who speaks: beside two who speak again, a label that stands once and is not among the first two is text."""
+    counts = Counter(labels)
+    first = set(list(counts)[:2])
+    if sum(count > 1 for count in counts.values()) < 2:
+        return frozenset(counts)
+    return frozenset(label for label, count in counts.items() if count > 1 or label in first)
 
 
 def _program(text: str, given: Mapping[str, Any]) -> tuple[str, tuple[Any, ...]]:

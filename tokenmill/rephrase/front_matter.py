@@ -44,8 +44,14 @@ def read_front_matter(path: Path) -> FrontMatter:
     """The settings and the text of a file. ConfigError where it cannot be read or has no front matter."""
     try:
         text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise ConfigError(f"there is no file {path}", fix="the path of a prompt file that ends in .md") from error
+    except IsADirectoryError as error:
+        raise ConfigError(f"{path} is a folder", fix="the path of one prompt file in it") from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read {path}", why=str(error), fix="a text file in UTF-8") from error
+    if not text.strip():
+        raise ConfigError(f"{path}: the file is empty", fix="docs/rephrase-styles.md has the keys and an example")
     return parse_front_matter(text, str(path))
 
 

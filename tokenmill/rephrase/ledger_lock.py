@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import socket
 import time
 import uuid
@@ -18,6 +19,7 @@ from tokenmill.io.runfolder import disk_error
 PATIENCE = 10.0
 """Seconds to wait for another writer: one that is being killed may take a moment to go."""
 _STEP = 0.1
+_NAME = re.compile(r"([0-9a-f]{4})-([0-9a-f]{4})~.+\.lock")
 
 
 class RangeLock:
@@ -47,8 +49,8 @@ class RangeLock:
     def _try(self, first: str, last: str, writer: str) -> bool:
         with _mutex(self._folder):
             for path in self._folder.glob("*.lock"):
-                start, end = path.name.partition("~")[0].split("-")
-                if start <= last and first <= end and not _stale(path):
+                named = _NAME.fullmatch(path.name)  # of another name: not one of ours
+                if named and named[1] <= last and first <= named[2] and not _stale(path):
                     self._holder = _told(path)
                     return False
             self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)

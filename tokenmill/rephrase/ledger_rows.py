@@ -19,10 +19,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tokenmill.io.chat.reply import is_count
+
+CHARS_PER_TOKEN = 4.0
+"""For servers that tell no usage."""
 PASSING = frozenset({"server", "budget"})
 """Failures that say nothing about the request: a later session asks again."""
 _RANK = {"failed": 1, "split": 2, "answer": 3}
@@ -37,6 +42,19 @@ def part_of(text: str) -> str:
     prefix cache is of use.
     """
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:4]
+
+
+def paid_for(row: Row) -> tuple[int, int, int, bool]:
+    """(tokens of the prompt, of the answer, cached ones of the prompt, whether the server told them), for a row with a
+    response. Of counts that cannot be, which older rows hold as servers told them, the first is 0 and the second
+    estimated."""
+    tokens_in, tokens_out, cached = row["tokens"]
+    if is_count(tokens_in) and is_count(tokens_out) and is_count(cached):
+        return tokens_in, tokens_out, cached, bool(row["told"])
+    tokens_in = tokens_in if is_count(tokens_in) else 0
+    if not is_count(tokens_out):
+        tokens_out = math.ceil(len(row["response"]) / CHARS_PER_TOKEN)
+    return tokens_in, tokens_out, min(cached, tokens_in) if is_count(cached) else 0, False
 
 
 def row_digest(row: Row) -> str:
@@ -75,13 +93,13 @@ class Entry:
         for kind, count in row["faults"].items():
             self.faults[kind] = self.faults.get(kind, 0) + count
         if row["response"] is not None:
-            tokens_in, tokens_out, cached = row["tokens"]
+            tokens_in, tokens_out, cached, told = paid_for(row)
             self.attempts += 1
             self.tokens_in += tokens_in
             self.tokens_out += tokens_out
             self.tokens_cached += cached
             self.seconds += row["latency_s"]
-            self.estimated += not row["told"]
+            self.estimated += not told
             if error:
                 self.tried.append((row["attempt"], error["kind"]))
         if event == "failed" and error["kind"] not in PASSING:

@@ -20,6 +20,8 @@ LONG_INSTRUCTION = 0.5
 """Share of `input_tokens`: more of the instruction outside a cached prefix weighs on every request."""
 TEMPLATE_TOKENS = 64
 """Room for what a chat template puts around the messages."""
+LONG_REQUEST = 32_768
+"""Tokens of page and answer: beyond the context of many models that are used for rephrasing."""
 LITTLE_ROOM: Mapping[str, float] = {"plain": 0.5, "prefix": 0.5, "conversation": 0.5, "after_marker": 0.8}
 """By format: least output_tokens per input token of a rewrite that is not cut off too often."""
 _LIKELY_NAME = re.compile(
@@ -109,6 +111,11 @@ def _budget_warnings(style: Style, found: Costs, context: int) -> list[str]:
             f" {style.input_tokens:,}, answer {style.output_tokens:,}, chat template about"
             f" {TEMPLATE_TOKENS}), and the model has room for {context:,}"
         )
+    elif style.input_tokens + style.output_tokens > LONG_REQUEST:
+        warnings.append(
+            f"page and answer have up to {style.input_tokens + style.output_tokens:,} tokens: beyond {LONG_REQUEST:,},"
+            " which is the context of many models"
+        )
     fresh = found.instruction - found.prefix
     if fresh > LONG_INSTRUCTION * style.input_tokens:
         warnings.append(
@@ -150,7 +157,8 @@ def _wording_warnings(style: Style) -> list[str]:
     ]
     if style.kind != "edit" and not _LANGUAGE.search(text):
         warnings.append("it does not say in which language to answer: models answer in that of the prompt")
-    if not _NOTHING_ELSE.search(text.rstrip()[-600:]):
+    before, _, _ = text.partition(f"{{{DOCUMENT}}}")  # the instruction may stand on either side of the page
+    if not any(_NOTHING_ELSE.search(end.rstrip()[-600:]) for end in (before, text)):
         warnings.append("it does not end by asking for the answer alone: many models add remarks")
     for key in ("opening", "marker"):
         wanted = style.format.get(key)

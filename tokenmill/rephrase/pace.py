@@ -1,17 +1,18 @@
 """How many requests are under way: more while the server gains by it, fewer when it pushes back.
 
-Windows of as many answers as requests may be under way. The limit doubles (slow start) until the first sign of
-saturation; then it grows by a sixteenth of itself. Signs are: answers 429 and 503 and time-outs, after which the limit
-falls by half their share in the window (the rule of DCTCP, Alizadeh et al., SIGCOMM 2010: a lone 429 in a hundred costs
-little, a wall of them halves); and a server that gets through less than it did while each token takes longer, which is
-what a full key-value cache looks like: times 0.7. A longer time per token alone is no sign: continuous batching trades
-it for throughput. Throughput is that of a server that is kept busy, by Little's law: requests under way over the time
-that each token takes. Pauses, be they asked for by the server or of the input, do not count.
+Windows of as many answers as requests may be under way. The limit doubles (slow start) until a sign of saturation, or
+two windows in a row that gain nothing; then it grows by a sixteenth of itself. Signs are: answers 429 and 503 and
+time-outs, after which the limit falls by half their share in the window (the rule of DCTCP, Alizadeh et al., SIGCOMM
+2010: a lone 429 in a hundred costs little, a wall of them halves); and a server that gets through less than it did
+while each token takes longer, which is what a full key-value cache looks like: times 0.7. A longer time per token alone
+is no sign: continuous batching trades it for throughput. Throughput is that of a server that is kept busy, by Little's
+law: requests under way over the time that each token takes. Pauses, be they asked for by the server or of the input, do
+not count.
 """
 
 from __future__ import annotations
 
-START = 32
+START = 64
 """Requests under way at the beginning."""
 _LEAST = 8
 """Answers of the shortest window."""
@@ -39,6 +40,7 @@ class Pace:
         self.limit = float(min(ceiling, START))
         self._ceiling = ceiling
         self._slow_start = True
+        self._doubted = False
         self._best_rate = 0.0
         self._floor = float("inf")
         self._last_rate = 0.0
@@ -70,7 +72,7 @@ class Pace:
         """An answer of so many tokens has come after so many seconds."""
         self._came += 1
         self._seconds += seconds
-        self._tokens += tokens or 1
+        self._tokens += max(1, tokens)
         self._beside += self.under_way
         if self._came + self._pushed >= self._wanted:
             self._decide()
@@ -106,6 +108,9 @@ class Pace:
             pass  # the input is the limit, and says nothing about the server
         elif self._slow_start and rate >= _DOUBLING_GAIN * self._last_rate:
             self._set(2 * self.limit)
+            self._doubted = False
+        elif self._slow_start and not self._doubted:
+            self._doubted = True  # one window may be slow for any reason, and the climb after slow start is long
         else:
             self._slow_start = False
             self._held += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-KINDS = ("", "parse", "empty", "refusal")
+KINDS = ("", "parse", "empty", "refusal", "content_filter")
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,7 +12,7 @@ class Reading:
     """The judgement on the form of an answer.
 
     kind: "" for an answer that can be used; "parse" and "empty" for one that is asked for again with another seed;
-    "refusal" for one that is not. detail: why, for people.
+    "refusal" for one that is not; "content_filter" where a filter has stopped it. detail: why, for people.
     """
 
     kind: str = ""

@@ -21,7 +21,7 @@ from typing import Any
 from tokenmill.rephrase.request import Passage, Request, request_key
 from tokenmill.rephrase.style import Style
 
-RENDERER = "1"
+RENDERER = "2"
 """Raised when the same style and passage would be asked otherwise."""
 DOCUMENT, URL = "document", "url"
 PLACEHOLDER = re.compile(r"\{([a-z_][a-z0-9_]{0,39})\}")
@@ -46,14 +46,22 @@ _ODD = re.compile(
 _ANGLED = frozenset(
     "s bos eos pad unk mask cls sep sop eop eod eot think start_of_turn end_of_turn turn startoftext endoftext sys "
     "tools start_of_image end_of_image start_header_id end_header_id begin_of_text end_of_text tool_call tool_calls "
-    "tool_response tool_output tool_outputs".split()
+    "tool_response tool_output tool_outputs arg_key arg_value role image image_pad gmask smask".split()
 )
 _SQUARE = frozenset(
     "inst sys system_prompt available_tools tool_call tool_calls tool_result tool_results tool_content args call_id "
     "img img_break img_end cls sep mask pad unk bos eos gmask smask think prefix suffix middle".split()
 )
 """Names of control tokens of chat templates in use, `<name>` and `[NAME]`, both also with a slash."""
-_NUMBERED = re.compile(r"(?:extra_id|unused|reserved|control)_?\d{1,4}|fim_[a-z]{1,12}")
+_FAMILY = re.compile(
+    r"(?:extra_id|unused|unused_token|reserved|reserved_token|special|special_token|control|custom_token)_?\d{1,5}"
+    r"|fim_[a-z]{1,12}|0x[0-9a-f]{2}|[bse]o[a-z]|(?:begin|start|end)_of_[a-z_]{1,24}|[a-z_]{1,24}_soft_token"
+    r"|seed:[a-z_/]{1,32}|[a-z_]{1,16}:(?:bos|eos|eot|pad|unk|think|role|system|user|assistant|tool_calls?)"
+)
+"""Names of control tokens that come in families: numbered places that are kept free, ends and beginnings of something.
+Some are HTML or XML as well (`<image>`); a space in a tag is all that becomes of it."""
+_TILDE = re.compile(r"[\[\]](?=~!?[a-z]{1,8}[\[\]]|[a-z]~[\[\]])")
+"""`]~b]` and `[e~[`, of the templates of MiniMax."""
 _BARS = ("|", "｜")
 _CANDIDATE = re.compile(r"[<＜\[](?=([^<>＜＞\[\]\s]{1,64})([>＞\]]))")
 _MARK = re.compile(r"\[(?=PAGE[^\S\n]{1,4}(?:BEGINS|ENDS)\b)", re.IGNORECASE)
@@ -99,7 +107,7 @@ def render(style: Style, passage: Passage, *, seed: int, url: str = "") -> Rende
     if shows_url:
         address, more = neutral(" ".join(url.split())[:_LONGEST_URL] or "unknown")
         text, count = f"address: {address}\n\n{text}", count + more
-    mark = mark_of(text, url)
+    mark = mark_of(text)
     page = f"[PAGE BEGINS {mark}]\n{text}\n[PAGE ENDS {mark}]"
     if style.layout == "document_first":
         user = _joined(GUARD, page, system, before, after)
@@ -174,8 +182,10 @@ def neutral(text: str) -> tuple[str, int]:
         text = _LINE_ENDS.sub(" ", text.replace("\r\n", "\n").replace("\r", " "))
         text, hidden = _HIDDEN.subn("", text)
         hidden += lone
-    if not ("<" in text or "[" in text or "＜" in text):
+    if not ("<" in text or "[" in text or "＜" in text or "]~" in text):
         return text, hidden
+    if "~" in text:
+        text, special = _TILDE.subn(r"\g<0> ", text)
     text, marks = _MARK.subn("[ ", text)
 
     def broken(found: re.Match[str]) -> str:
@@ -196,7 +206,7 @@ def _is_control(found: re.Match[str]) -> bool:
     name = found[1].removeprefix("/").casefold()
     if name[:1] in _BARS or name[-1:] in _BARS:
         return len(name) > 1
-    return name in (_SQUARE if found[0] == "[" else _ANGLED) or _NUMBERED.fullmatch(name) is not None
+    return name in (_SQUARE if found[0] == "[" else _ANGLED) or _FAMILY.fullmatch(name) is not None
 
 
 def numbered(text: str) -> str:
@@ -204,11 +214,14 @@ def numbered(text: str) -> str:
     return "\n".join(f"[{number:03d}] {line}" for number, line in enumerate(text.split("\n"), 1))
 
 
-def mark_of(text: str, url: str) -> str:
-    """A code of 12 hexadecimal digits that stands in neither: a hash of both, for a page knows its own text."""
-    raw = f"{url}\0{text}".encode("utf-8", "surrogatepass")
+def mark_of(shown: str) -> str:
+    """A code of 12 hexadecimal digits that does not stand in what is shown: a hash of it.
+
+    Of nothing else: the same page at two addresses is asked about once, unless the style shows the address.
+    """
+    raw = f"\0{shown}".encode("utf-8", "surrogatepass")
     mark = hashlib.sha256(raw).hexdigest()[:12]
-    while mark in text or mark in url:
+    while mark in shown:
         mark = hashlib.sha256(mark.encode() + raw).hexdigest()[:12]
     return mark
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import os
 import struct
+import threading
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -41,38 +42,83 @@ def line_of(row: Mapping[str, Any]) -> bytes:
 
 
 class SegmentWriter:
-    """A new file to which frames are appended. Nothing counts before `append` has returned."""
+    """A new file to which frames are appended. After `write` a frame outlives this process, after `sync` the power.
+
+    One thread may write while another one syncs.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._packer = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True)
-        self._size = 0
+        self._size = self._synced = 0
+        self._behind: list[tuple[int, Sequence[bytes]]] = []
+        """Lines that are not known to be on the disk, and the size of the file with them."""
+        self._lost: list[bytes] = []
+        self._named = False
+        """Whether the name of the file is on the disk as well."""
+        self._changing = threading.Lock()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._stream: BinaryIO = open(path, "xb", buffering=0)
-            _sync_folder(path.parent)
         except OSError as error:
             raise disk_error(error, str(path)) from error
 
-    def append(self, lines: Sequence[bytes]) -> None:
-        """Write lines as one frame and wait until it is on the disk. ShardError or FatalError where that fails."""
+    def write(self, lines: Sequence[bytes]) -> None:
+        """Append lines as one frame, or nothing. ShardError or FatalError where that fails."""
         raw = b"".join(lines)
         frame = self._packer.compress(raw)
         lengths = struct.pack("<II", len(frame), len(raw))
         data = memoryview(_HEAD.pack(_MAGIC, 12, len(frame), len(raw), zlib.crc32(lengths)) + frame)
+        with self._changing:
+            try:
+                written = 0
+                while written < len(data):
+                    written += self._stream.write(data[written:]) or 0
+            except OSError as error:
+                self._cut(self._size)  # else the next frame would stand behind half a one
+                raise disk_error(error, str(self.path)) from error
+            self._size += len(data)
+            self._behind.append((self._size, lines))
+
+    def sync(self) -> None:
+        """Return when all that was written is on the disk. ShardError or FatalError where that fails, and what was not
+        yet there is then taken back, until `taken_back`: nobody knows which of it is."""
+        size = self._size
+        if size == self._synced:
+            return
         try:
-            written = 0
-            while written < len(data):
-                written += self._stream.write(data[written:]) or 0
             os.fsync(self._stream.fileno())
+            if not self._named:
+                _sync_folder(self.path.parent)
+                self._named = True
         except OSError as error:
-            os.ftruncate(self._stream.fileno(), self._size)  # else the next frame would stand behind half a one
-            os.lseek(self._stream.fileno(), self._size, os.SEEK_SET)
+            with self._changing:
+                self._cut(self._synced)
+                self._lost += [line for _, lines in self._behind for line in lines]
+                self._behind = []
             raise disk_error(error, str(self.path)) from error
-        self._size += len(data)
+        with self._changing:
+            self._synced = size
+            self._behind = [one for one in self._behind if one[0] > size]
+
+    def taken_back(self) -> list[bytes]:
+        """Lines that failed syncs have taken out of the file, once."""
+        with self._changing:
+            lost, self._lost = self._lost, []
+        return lost
+
+    def append(self, lines: Sequence[bytes]) -> None:
+        """Write and sync."""
+        self.write(lines)
+        self.sync()
 
     def close(self) -> None:
         self._stream.close()
+
+    def _cut(self, size: int) -> None:
+        os.ftruncate(self._stream.fileno(), size)
+        os.lseek(self._stream.fileno(), size, os.SEEK_SET)
+        self._size = size
 
 
 def _sync_folder(folder: Path) -> None:
@@ -84,6 +130,13 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def _any(line: bytes) -> bool:
+    return True
+
+
+def _nothing() -> None: ...
+
+
 class SegmentReader:
     """The rows of a file. `cut_bytes`: what a killed writer has left behind the last whole frame, once read through."""
 
@@ -91,13 +144,24 @@ class SegmentReader:
         self.path = path
         self.cut_bytes = 0
 
-    def rows(self, first: str = "0000", last: str = "ffff") -> Iterator[dict[str, Any]]:
-        """The rows of the parts [first, last]. ConfigError for damage before the end."""
+    def rows(
+        self,
+        first: str = "0000",
+        last: str = "ffff",
+        *,
+        wanted: Callable[[bytes], bool] = _any,
+        alive: Callable[[], None] = _nothing,
+    ) -> Iterator[dict[str, Any]]:
+        """The rows of the parts [first, last] whose lines are wanted. ConfigError for damage before the end.
+
+        wanted: asked before a line is decoded, which takes most of the time. alive: called for each frame.
+        """
         low, high = first.encode(), last.encode()
         for offset, raw in self._frames():
+            alive()
             for line in raw.splitlines():
                 place = line.find(_PART) + len(_PART)  # quotes inside of strings are escaped: this is the key itself
-                if not low <= line[place : place + 4] <= high:
+                if not low <= line[place : place + 4] <= high or not wanted(line):
                     continue
                 try:
                     row = json.loads(line)

@@ -2,15 +2,17 @@
 
 What becomes of a request:
 
+    its kept connection had been closed      asked again at once, as if nothing had been
     429, 5xx, time-out, broken or nonsense   asked again after a wait that doubles; after `tries`: failed "server"
     does not fit into the context            its passage is halved: "split"; where it cannot be: failed "context"
     cut at the limit of tokens               asked again with twice the room; cut again: failed "length"
     no text, or not of its style's form      asked again with another seed, `readings` in all: failed "empty", "parse"
-    refusal, filter of the server            failed "refusal"
-    the server calls the request bad         failed "bad_request"
+    refusal; filter of the server            failed "refusal"; "content_filter"
+    the server calls the request bad         failed "bad_request"; many in a row end the session, and are not remembered
 
 A request that waits holds no place. Many faults in a row open the breaker (`breaker.py`), a server that is too busy
-slows everybody down (`pace.py`; Retry-After holds for all). A killed process costs the requests under way, no others.
+slows everybody down (`pace.py`; Retry-After holds for all). A killed process costs the requests under way and those
+answered within the last few milliseconds (`journal.py`), no others.
 """
 
 from __future__ import annotations
@@ -19,10 +21,9 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from tokenmill.core.errors import ConfigError, FatalError
+from tokenmill.core.errors import FatalError
 from tokenmill.io.chat.reply import ChatFault, ContextOverflow, Reply, RequestFailed
 from tokenmill.rephrase.answering import judge, tokens_of
 from tokenmill.rephrase.breaker import Breaker
@@ -34,52 +35,30 @@ from tokenmill.rephrase.meter import Meter
 from tokenmill.rephrase.pace import Pace
 from tokenmill.rephrase.reading import Reading
 from tokenmill.rephrase.request import Request
+from tokenmill.rephrase.session_settings import SessionSettings
 from tokenmill.rephrase.stopping import stop_of
 from tokenmill.rephrase.supply import Job, Supply, is_open
+
+__all__ = ["DEEPEST", "Session", "SessionSettings", "run_session"]
 
 DEEPEST = 4
 """Times that a passage is halved: a sixteenth of a budget that fits into no context is no matter of length."""
 _IN_A_ROW = 10
 """Requests given up one after the other, or refused as bad from the very start: the fault is not theirs."""
+_REFUSED_IN_A_ROW = 20
+"""The same of requests refused as bad, or by a filter, later on."""
+_REFUSED = frozenset({"bad_request", "content_filter"})
+_FINAL = frozenset({"refusal", "content_filter"})
+"""Readings after which no other answer is asked for."""
 _LATE = 0.001
 """Timers of event loops round to a millisecond, and may come before the clock says so."""
 _BEAT = 0.5
 """Seconds between two calls of `alive`; also how late one may be who waits for the breaker or the disk."""
+_STALE = 3
+"""Times that a request meets a kept connection which the server had closed, before that counts as a fault: a page on
+which a server dies looks the same."""
 _WAITING = 4
 """Requests that wait for another try, for each place, before no more are taken from the input."""
-_SPENT = ("stop", "publish")
-
-
-@dataclass(frozen=True, kw_only=True)
-class SessionSettings:
-    """How patiently a model is asked. Times in seconds."""
-
-    concurrency: int = 256
-    """Most requests under way at once; `Pace` decides how many."""
-    tries: int = 8
-    """Faults in a row after which a request is given up."""
-    first_wait: float = 0.5
-    """Longest wait after the first fault; it doubles with each further one."""
-    longest_wait: float = 60.0
-    """Longest wait of our own; Retry-After may ask for five times as much."""
-    give_up_seconds: float = 900.0
-    """Time without any answer after which the run stops."""
-    timeout: float = 0.0
-    """For one try, in addition to the engine's own; 0: none."""
-    readings: int = 3
-    """Answers of one request that are looked at: the first, and others where it cannot be used."""
-    retry: frozenset[str] = frozenset()
-    """Kinds of failures that are asked again though the ledger has them."""
-    when_spent: str = "stop"
-    """At the limit of the meter. stop: FatalError, to go on with a larger one; publish: the rest fails as "budget"."""
-
-    def __post_init__(self) -> None:
-        if self.concurrency < 1 or self.tries < 1 or self.readings < 1:
-            raise ConfigError("concurrency, tries and readings are at least 1")
-        if min(self.first_wait, self.longest_wait, self.give_up_seconds, self.timeout) < 0:
-            raise ConfigError("a wait or a time-out is negative")
-        if self.when_spent not in _SPENT:
-            raise ConfigError(f"when_spent = {self.when_spent!r}", fix=f"one of {', '.join(_SPENT)}")
 
 
 def _nothing() -> None: ...
@@ -116,8 +95,10 @@ class Session:
         self._stopped = False
         """An error ends the session: a worker that began now would be left behind."""
         self._given_up = 0
-        self._bad: list[tuple[Job, str]] | None = []
-        """Requests refused as bad before the first answer; None once there has been one."""
+        self._answered = False
+        """Whether there has been an answer."""
+        self._bad: list[tuple[Job, Reading]] = []
+        """Requests refused since the last answer: it is not yet known whose fault that is."""
 
     async def run(self, requests: Iterable[Request]) -> None:
         """Bring every request to an end. The engine is entered here, if there is anything to ask.
@@ -126,11 +107,16 @@ class Session:
         """
         most = max(_WAITING * self._settings.concurrency, 64)
         self._supply = Supply(requests, self._ledger, self._known, most)
-        self._journal = Journal(self._ledger, self._meter, self._engine.identity)
+        self._journal = Journal(
+            self._ledger, self._meter, self._engine.identity, concurrency=self._settings.concurrency
+        )
         try:
             first = None if self._journal.spent else self._supply.next(time.monotonic())
             if first is not None:
-                self._supply.again(first)
+                self._supply.back(first)
+                self._journal.reserve(first)  # tells whether there is money for one at all
+                self._journal.release(first)
+            if first is not None and not self._journal.spent:
                 async with self._engine:
                     await self._ask_all()
             self._end()
@@ -140,7 +126,8 @@ class Session:
     async def _ask_all(self) -> None:
         try:
             async with asyncio.TaskGroup() as helpers:
-                tasks = [helpers.create_task(self._clock()), helpers.create_task(self._journal.write())]
+                beside = (self._clock(), self._journal.write(), self._journal.sync())
+                tasks = [helpers.create_task(one) for one in beside]
                 async with asyncio.TaskGroup() as self._group:
                     self._wake(self._pace.room)
                 for task in tasks:
@@ -153,8 +140,7 @@ class Session:
 
     def _end(self) -> None:
         """Rows for what is left: bad requests without any good one, and what there was no budget for."""
-        for job, detail in self._bad or ():
-            self._fail(job, Reading("bad_request", detail))
+        self._fail_refused()
         spent = self._journal.spent
         for job in self._supply.rest() if spent else ():
             if self._settings.when_spent == "stop":
@@ -193,9 +179,10 @@ class Session:
         now = time.monotonic()
         if self._pace.room < 1 or now < self._gate or not self._breaker.allows(now):
             return None
-        if self._journal.full or not self._journal.may_ask():
-            return None
         job = self._supply.next(now)
+        if job is not None and not self._journal.reserve(job):
+            self._supply.back(job)
+            return None
         if job is not None:
             job.probe = self._breaker.is_open
             self._pace.started()
@@ -259,8 +246,13 @@ class Session:
             self._came(job, sampling, reply)
         finally:
             self._pace.ended()
+            self._journal.release(job)
 
     def _faulted(self, job: Job, fault: ChatFault) -> None:
+        if fault.kind == "stale" and not job.probe and job.stale < _STALE:
+            job.stale += 1
+            self._supply.again(job)
+            return
         now = time.monotonic()
         settings = self._settings
         job.faults[fault.kind] = job.faults.get(fault.kind, 0) + 1
@@ -297,23 +289,28 @@ class Session:
             self._give_up(job, error.detail)
             return
         self._breaker.answered()
-        if self._bad is None or error.kind != "bad_request":
+        if error.kind not in _REFUSED:
             self._fail(job, Reading(error.kind, error.detail))
             return
-        self._bad.append((job, error.detail))
-        if len(self._bad) >= _IN_A_ROW:
-            what = f"the server has refused the first {_IN_A_ROW} requests"
-            self._bad = None  # they are not to be remembered as bad ones
+        self._bad.append((job, Reading(error.kind, error.detail)))
+        count = len(self._bad)
+        if not self._answered and count >= _IN_A_ROW and all(found.kind == "bad_request" for _, found in self._bad):
+            what = f"the server has refused the first {count} requests"
             raise FatalError(what, why=error.detail, fix="check --model and the settings of sampling")
+        if count >= _REFUSED_IN_A_ROW:
+            fix = "see to what it says; the same command asks these again"
+            raise FatalError(f"the server has refused {count} requests in a row", why=error.detail, fix=fix)
 
     def _alive_again(self) -> None:
         """The server has answered a request, so that what went wrong before was not all its fault."""
         self._breaker.answered()
         self._given_up = 0
-        if self._bad is not None:
-            bad, self._bad = self._bad, None
-            for job, detail in bad:
-                self._fail(job, Reading("bad_request", detail))
+        self._answered = True
+        self._fail_refused()
+
+    def _fail_refused(self) -> None:
+        while self._bad:
+            self._fail(*self._bad.pop(0))
 
     # -- what becomes of it
 
@@ -330,14 +327,14 @@ class Session:
         length = reading.kind == "length"
         job.cut += length
         job.bad += not length
-        over = job.cut > 1 if length else job.bad >= self._settings.readings or reading.kind == "refusal"
+        over = job.cut > 1 if length else job.bad >= self._settings.readings or reading.kind in _FINAL
         self._journal.record(job, "failed" if over else "attempt", sampling, reply=reply, tokens=tokens, error=reading)
         if over:
             self._journal.count(reading.kind)
             return
         job.longer += length
         job.attempt += 1
-        job.tries = 0
+        job.tries = job.stale = 0
         self._supply.again(job)
 
     def _split(self, job: Job, detail: str) -> None:

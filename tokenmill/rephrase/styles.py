@@ -248,7 +248,12 @@ def _check_placeholders(found: FrontMatter, system: str, prompt: str, variables:
             if page not in system
             else f"{page} stands in the system message"
         )
-        raise found.body_error(what, page, why="the page has exactly one place", fix=f"one line {page} in the prompt")
+        names = [match[1] for match in PLACEHOLDER.finditer(prompt) if match[1] not in (URL, *variables)]
+        near = difflib.get_close_matches(DOCUMENT, names, n=1) if not count else []
+        at, why = page, "the page has exactly one place"
+        if near:
+            at, why = f"{{{near[0]}}}", f"it has {{{near[0]}}}: did you mean {page}?"
+        raise found.body_error(what, at, why=why, fix=f"one line {page} in the prompt")
     for name in (DOCUMENT, URL):
         wrong = [line for line in prompt.split("\n") if f"{{{name}}}" in line and line.strip() != f"{{{name}}}"]
         if wrong or (name == URL and "{url}" in system):

@@ -11,7 +11,8 @@ from tokenmill.rephrase.ledger import Ledger
 from tokenmill.rephrase.ledger_rows import PASSING, Entry, part_of
 from tokenmill.rephrase.request import Request
 
-_LIMITS = ("max_tokens", "max_completion_tokens")
+LIMITS = ("max_tokens", "max_completion_tokens")
+"""Names under which samplings limit the tokens of an answer."""
 _RAISED = 0.3
 """Temperature from the third answer on: below, another seed may change nothing."""
 
@@ -19,7 +20,7 @@ _RAISED = 0.3
 class Job:
     """A request on its way, with what is known of its earlier attempts."""
 
-    __slots__ = ("attempt", "bad", "cut", "faults", "longer", "part", "probe", "request", "tries")
+    __slots__ = ("attempt", "bad", "cut", "faults", "longer", "part", "probe", "request", "reserved", "stale", "tries")
 
     def __init__(self, request: Request, part: str, entry: Entry | None) -> None:
         self.request = request
@@ -27,10 +28,14 @@ class Job:
         """Where its rows lie: those of pieces with the whole."""
         self.tries = 0
         """Faults since the last answer."""
+        self.stale = 0
+        """Kept connections since then that the server had closed."""
         self.faults: dict[str, int] = {}
         """The same by kind, for the next row."""
         self.probe = False
         """Sent while the server counted as gone."""
+        self.reserved: tuple[int, int] | None = None
+        """Tokens of prompt and answer that are kept back for it while it is under way, where a limit is set."""
         self.attempt, self.longer, self.cut, self.bad = 1, 0, 0, 0
         if entry is not None:
             self.attempt = entry.attempts + 1
@@ -48,7 +53,7 @@ class Job:
             changed["seed"] += self.attempt - 1
         if self.attempt > 2 and isinstance(changed.get("temperature", 0.0), (int, float)):
             changed["temperature"] = max(changed.get("temperature", 0.0), _RAISED)
-        for name in _LIMITS:
+        for name in LIMITS:
             if isinstance(changed.get(name), int):
                 changed[name] <<= self.longer
         return changed
@@ -128,6 +133,10 @@ class Supply:
     def again(self, job: Job) -> None:
         """At once."""
         self._ready.append(job)
+
+    def back(self, job: Job) -> None:
+        """What `next` gave cannot be sent yet."""
+        self._ready.appendleft(job)
 
     def later(self, job: Job, due: float) -> None:
         """Not before `due`. Of equal times the first one comes first."""

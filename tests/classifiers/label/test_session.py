@@ -236,7 +236,7 @@ def test_another_question_never_gets_an_old_answer(tmp_path: Path) -> None:
 
 
 def test_no_key_in_any_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    key = "sk-secret-4711"
+    key = "sk-secret-4711-0815"
     monkeypatch.setenv("OPENAI_API_KEY", key)
     hidden = json.dumps({"edu": 1, "reason": f"it says {key}"}).replace("s", "\\u0073")
     told = {"page 0.": "echo 200 0", "page 1.": f"say {key}", "page 2.": "echo 400 290", "page 3.": f"say {hidden}"}

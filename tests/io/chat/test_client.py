@@ -144,10 +144,9 @@ def test_no_part_of_a_key_is_left_in_what_a_server_says(key: str, monkeypatch: p
                 told = str(caught.value)
             assert key[:5] not in told, fault
             assert "eee" in told, fault
-    with serving(script("echo 200 0")) as rater:
-        reply = ask(endpoint(rater))
-    assert (reply.text, reply.refusal, reply.model, reply.finish_reason) == ("***",) * 4
-    assert reply.usage == {"***": 1, "prompt_tokens": 2}
+    with serving(script("echo 200 0")) as rater, pytest.raises(RequestFailed) as failed:
+        ask(endpoint(rater))
+    assert (failed.value.kind, failed.value.detail) == ("bad_request", "the answer repeats the API key")
 
 
 def test_other_spellings_of_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,6 +157,126 @@ def test_other_spellings_of_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
         assert client.plain(f"bad key {spelt}!") == "bad key ***!"
     monkeypatch.delenv("OPENAI_API_KEY")
     assert ChatClient(Endpoint(base_url="https://a/v1", model="m")).plain("any") == "any"
+
+
+@pytest.mark.parametrize("key", ["the", "none", "EMPTY", "x", "not-needed-locally", "1234567", "Some words of text"])
+def test_a_key_that_is_a_word_changes_no_answer(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    text = f"She forgets {key} harbour; none of the x is EMPTY."
+    choice = {"message": {"content": text, "refusal": text}, "finish_reason": key}
+    reply = once(completion(choices=[choice], model=f"m-{key}", usage={key: 3}))
+    assert (reply.text, reply.refusal, reply.finish_reason, reply.model) == (text, text, key, f"m-{key}")
+    assert reply.usage == {key: 3}
+    error = json.dumps({"error": {"message": f"no: the header was Bearer {key}"}}).encode()
+    with pytest.raises(RequestFailed) as caught:
+        once(whole(error, b"400 Bad Request"))
+    assert "the header was Bearer ***" in caught.value.detail
+
+
+@pytest.mark.parametrize("place", ["message", "model", "finish_reason", "refusal", "usage"])
+def test_an_answer_with_the_key(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    choice: dict[str, Any] = {"message": {"content": "hi"}, "finish_reason": "stop"}
+    body: dict[str, Any] = {"choices": [choice], "model": "m"}
+    {
+        "message": lambda: choice["message"].update(content=f"a {KEY} b"),
+        "refusal": lambda: choice["message"].update(refusal=KEY),
+        "finish_reason": lambda: choice.update(finish_reason=KEY),
+        "model": lambda: body.update(model=KEY),
+        "usage": lambda: body.update(usage={KEY: 1}),
+    }[place]()
+    if place == "message":
+        with pytest.raises(RequestFailed, match="the answer repeats the API key"):
+            once(completion(**body))
+    else:
+        assert KEY not in repr(once(completion(**body)))
+
+
+KEYS_403 = b'{"error": {"message": "Incorrect API key provided", "code": "invalid_api_key"}}'
+MODERATED_403 = b'{"error": {"message": "Your input was flagged by our moderation"}}'
+POLICY_403 = b'{"error": {"message": "denied by policy 7"}}'
+PAGE_403 = b"<html><h1>403 Forbidden</h1>gateway</html>"
+SILENT_403 = b'{"detail": "no"}'
+
+
+@pytest.mark.parametrize(
+    ("body", "before", "after"),
+    [
+        (KEYS_403, "FatalError", "FatalError"),
+        (MODERATED_403, "content_filter", "content_filter"),
+        (POLICY_403, "FatalError", "content_filter"),
+        (PAGE_403, "FatalError", "content_filter"),
+        (SILENT_403, "FatalError", "content_filter"),
+        (b"", "FatalError", "content_filter"),
+        (b'{"error": {"message": "the token has no permission"}}', "FatalError", "FatalError"),
+    ],
+)
+def test_forbidden_for_a_page_or_for_all(body: bytes, before: str, after: str) -> None:
+    """Of a key that has been good before, what does not speak of keys is about the page."""
+
+    async def run() -> tuple[str, str]:
+        good = False
+
+        async def answer(asked: Asked, writer: asyncio.StreamWriter) -> None:
+            writer.write(completion() if good else whole(body, b"403 Forbidden"))
+
+        async def told(client: ChatClient) -> str:
+            try:
+                await client.once(MESSAGES, {})
+            except RequestFailed as error:
+                return error.kind
+            except FatalError as error:
+                return type(error).__name__
+            return ""
+
+        async with raw(answer) as server:
+            at = Endpoint(base_url=f"http://127.0.0.1:{server.port}/v1", model=MODEL)
+            async with ChatClient(at) as client:
+                first = await told(client)
+                good = True
+                assert await told(client) == ""
+                good = False
+                second = await told(client)
+                if second == "content_filter":
+                    assert [await told(client) for _ in range(19)] == ["content_filter"] * 18 + ["FatalError"]
+                return first, second
+
+    assert asyncio.run(run()) == (before, after)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        ({"code": "content_filter", "message": "The response was filtered"}, "content_filter"),
+        ({"code": None, "innererror": {"code": "ResponsibleAIPolicyViolation"}}, "content_filter"),
+        ({"code": "invalid_value", "message": "content_filter is no setting"}, "bad_request"),
+        ("content_filter", "bad_request"),
+    ],
+)
+def test_a_filter_that_says_400(error: Any, kind: str) -> None:
+    with pytest.raises(RequestFailed) as caught:
+        once(whole(json.dumps({"error": error}).encode(), b"400 Bad Request"))
+    assert caught.value.kind == kind
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 204 No Content\r\n\r\n",
+        b"HTTP/1.1 205 Reset Content\r\n\r\n",
+        b"HTTP/1.1 205 Reset Content\r\nContent-Length: 0\r\n\r\n",
+        whole(b"", b"202 Accepted"),
+        whole(b" ", b"200 OK"),
+    ],
+)
+def test_success_without_a_body_may_pass(answer: bytes) -> None:
+    with pytest.raises(ChatFault, match="without a body") as caught:
+        once(answer)
+    assert caught.value.kind == "not_json"
+
+
+def test_an_answer_under_another_status_of_success_is_one() -> None:
+    assert once(completion().replace(b"200 OK", b"201 Created")).text == "hi"
 
 
 def test_wrong_models_and_addresses_are_told_before_work() -> None:
@@ -244,6 +363,8 @@ def test_prompts_that_are_too_long() -> None:
         ({"completion_tokens_details": {"reasoning_tokens": 2, "x": 1}}, {"reasoning_tokens": 2}),
         ({"prompt_tokens": True, "completion_tokens": "3", "x": 1.5, "prompt_tokens_details": None}, {}),
         ({"prompt_tokens_details": {"cached_tokens": True}}, {}),
+        ({"prompt_tokens": 10**25, "completion_tokens": -1, "prompt_tokens_details": {"cached_tokens": -2}}, {}),
+        ({"prompt_tokens": 2**31, "completion_tokens": 2**31 + 1}, {"prompt_tokens": 2**31}),
         (None, {}),
         ([1], {}),
     ],

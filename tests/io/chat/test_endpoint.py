@@ -22,10 +22,20 @@ NEVER = (
     "fe80::1%eth0",
     "febf::1",
     "fd00:ec2::254",
+    "fd20:ce::254",
+    "fd20:ce:0:0:0:0:0:254",
     "::ffff:169.254.169.254",
     "::ffff:a9fe:a9fe",
     "::169.254.169.254",
     "64:ff9b::169.254.169.254",
+    "64:ff9b:1::169.254.169.254",
+    "64:ff9b:1:fffe::169.254.169.254",
+    "64:ff9b:1:a9fe:a9:fe00::",  # with a prefix of 48 bits
+    "64:ff9b:1:12a9:fe:a9fe::",  # 56
+    "64:ff9b:1:1234:a9:fea9:fe00:0",  # 64
+    "64:ff9b:1::100.100.100.200",
+    "64:ff9b:1::0.0.0.0",
+    "64:ff9b:1::224.0.0.1",
     "2002:a9fe:a9fe::1",
     "100.100.100.200",
     "168.63.129.16",
@@ -45,6 +55,13 @@ FINE = (
     "10.0.0.8",
     "192.168.1.4",
     "fd12:3456::1",
+    "fd20:ce::253",
+    "64:ff9b:1::10.0.0.8",
+    "64:ff9b:1:fffe::10.0.0.8",
+    "64:ff9b:1:a00:0:800::",
+    "64:ff9b:1:120a:0:8::",
+    "64:ff9b:1:1234:a:0:800:0",
+    "64:ff9b:2::169.254.169.254",
     "169.253.1.1",
     "169.255.1.1",
     "1.1.1.1",
@@ -96,6 +113,7 @@ def test_forms_of_one_address_are_judged_alike(address: ipaddress.IPv4Address | 
         for form in (
             f"::ffff:{address}",
             f"64:ff9b::{address}",
+            f"64:ff9b:1::{address}",
             f"::ffff:{int(address) >> 16:x}:{int(address) & 65535:x}",
         ):
             assert bool(refusal_of(form)) == bool(refusal_of(str(address))), form

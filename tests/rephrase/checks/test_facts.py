@@ -9,6 +9,7 @@ from tokenmill.rephrase.checks.dates import Date, dates_of
 from tokenmill.rephrase.checks.facts import facts_of
 from tokenmill.rephrase.checks.names import names_of
 from tokenmill.rephrase.checks.numbers import canonical, numbers_of
+from tokenmill.rephrase.checks.said import said_in
 
 
 @pytest.mark.parametrize(
@@ -49,7 +50,24 @@ def test_canonical(digits: str, expected: str) -> None:
         ("It has 5k members.", "It has 5,000 members.", 0),
         ("It has 12 boats.", "It has twelve boats.", 0),
         ("Es sind 12 Boote.", "Es sind zwölf Boote.", 0),
-        ("There are 21 boats.", "There are twenty-one boats.", 1),  # its parts are 20 and 1
+        ("There are 21 boats.", "There are twenty-one boats.", 0),
+        ("There are 22 boats.", "There are twenty-one boats.", 1),
+        ("200 people sat there.", "Two hundred people sat there.", 0),
+        ("1,250 people sat there.", "One thousand two hundred and fifty people sat there.", 0),
+        ("Es sind 250 Boote, davon 21 rote.", "Zweihundertfünfzig Boote, davon einundzwanzig rote.", 0),
+        ("Es sind 251 Boote.", "Es sind zweihundertfünfzig Boote.", 1),
+        ("Près de 1 200 habitants.", "Environ mille deux cents habitants.", 0),
+        ("Hay 35 barcos y 1.500 vecinos.", "Hay treinta y cinco barcos y mil quinientos vecinos.", 0),
+        ("Une église du 12e siècle.", "Une église du XIIe siècle.", 0),
+        ("It rose by 20 percent.", "It rose by a fifth.", 0),
+        ("It lost 25% of it, and 66.7% of the rest.", "It lost a quarter of it, and two thirds of the rest.", 0),
+        ("Doors open at 6:30.", "Doors open at half past six.", 0),
+        ("Doors open at 6:40.", "Doors open at half past six.", 1),
+        ("**Step 1:** go\n**Step 2:** stay", "Go and stay.", 0),
+        ("## Step 1 - Go\n### Step 2\nStay.", "Go and stay.", 0),
+        ("**1.** Go\n**2.** Stay", "Go and stay.", 0),
+        ("1835 - that was the year", "Long ago.", 1),
+        ("12 boats came.", "Boats came.", 1),
         ("The 3rd harbour.", "The third harbour.", 0),
         ("In the 1990s.", "In the 1990s.", 0),
         ("1. First\n2. Second\n3) Third", "First, second, third.", 0),
@@ -69,8 +87,10 @@ def test_numbers_invented(output: str, source: str, invented: int) -> None:
     ("output", "expected"),
     [
         ("They are 1, 2 and 3 of the 4 boats.", 0.0),
-        ("They are 1, 2 and 3 of the 9 boats.", 0.25),
-        ("There are 9 boats.", 1 / 3),  # one of one number weighs a third
+        ("They are 1, 2 and 3 of the 9 boats.", 0.0),  # fewer than three
+        ("They are 1, 2, 8 and 9.", 0.0),
+        ("They are 1, 7, 8 and 9.", 0.75),
+        ("There are 9 boats.", 0.0),
         ("There are boats.", None),
     ],
 )
@@ -228,3 +248,16 @@ def test_separators_of_thousands_make_no_difference(number: int, separator: str)
     spelled = f"{number:,}".replace(",", separator)
     numbers = numbers_of(f"there are {spelled} of them")
     assert numbers.each == numbers_of(f"there are {number} of them").each
+
+
+@given(
+    st.lists(
+        st.sampled_from("two hundred and einundzwanzig mille XIV half 3/0 ½ 3/4 quatre vingts - mil".split()),
+        max_size=30,
+    )
+)
+@settings(max_examples=30, deadline=None)
+def test_said_numbers_are_spelled_as_digits_are(words: list[str]) -> None:
+    found = said_in(" ".join(words))
+    assert all(canonical(value) == value or "." in value for value in found)
+    assert found >= said_in(" ".join(words[:1]))

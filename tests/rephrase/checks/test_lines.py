@@ -62,6 +62,11 @@ def test_compression_is_beside_the_source() -> None:
         ("عادت السفن إلى الميناء في المساء، أليس كذلك؟", False),
         ("เรือกลับบ้านตอนเย็นและทุกคนก็มีความสุขมากในวันนั้น", None),
         ("", None),
+        ("Then the useful power of such a wheel is $$P = \\rho g Q h$$", None),
+        ("The power of the wheel is then P = 39", None),
+        ("The wheel gives at most a power of about 59 kW", None),
+        ("The harbour was closed for good in 1902 and", True),
+        ("The wheel turned and gave the power of an ox", True),
     ],
 )
 def test_ends_inside(text: str, expected: bool | None) -> None:
@@ -83,3 +88,16 @@ def test_truncated_end_beside_the_source(source: str, kind: str, expected: bool)
 def test_truncated_end_rejects() -> None:
     assert reason(PAGE, CUT) == "truncated_end"
     assert reason(PAGE, CUT, style=style(checks={"truncated_end": None})) is None
+
+
+@pytest.mark.parametrize(
+    ("end", "cut"),
+    [
+        ("How much is it? Answer: twice as much, about 118 kilowatts", False),
+        ("Question: how much? Answer: the same", False),
+        ("With love from your old friend. Your Ruth", False),
+        ("They went on and on until the tall gate of the mill was in", True),
+    ],
+)
+def test_new_texts_may_end_with_key_words(end: str, cut: bool) -> None:
+    assert value("truncated_end", PAGE, f"{PARAPHRASE} {end}", style=style("create")) is cut

@@ -88,6 +88,64 @@ NO_META = [
 ]
 
 
+NOT_EVEN_IN_REWRITES = [
+    "The roof kept the rain off, but water was dripping from the passage.",
+    "A filter that removes stop words from the text before it is counted.",
+    "The looms are old.\n\nI have used the same way of tying knots for years, and I kept the old rope.",
+    "Let me tell you what a transformed building can teach.",
+    "This is a simplified model of a mill.",
+    'The sign says "here is the rewritten text" and nobody knows why.',
+]
+VOICED = [
+    "I'm sorry, said Ruth, but I can't go in there, not after the fire. Her brother waited at the gate and looked "
+    "up to where two floors were missing, and the sky stood in their place like a second river. Nobody spoke.",
+    "Dear Ann, the mill is open.\n\nPlease let me know if your kitchen needs the same board. I hope this helps you.",
+    "Here is the story, as my grandmother told it: the mill burnt at night.",
+    "We went in.\n\nWould you like me to come again in spring?",
+]
+"""Nothing that a model says of itself, where persons speak."""
+VOICED_META = [
+    "I'm sorry, but I can't write a story about this page.",
+    "I cannot fulfill this request.",
+    "Here is a story inspired by the page:\n\nThe mill burnt at night.",
+    "Here is the rewritten text: the mill",
+    "Certainly! Here is a letter to a friend.",
+    "The mill burnt.\n\nLet me know if you would like any changes to the story!",
+    "The mill burnt.\n\nWould you like me to write another one?",
+    "The mill burnt at night, according to the text.",
+    "The mill burnt.\n[PAGE ENDS 0123456789ab]",
+]
+
+
+@pytest.mark.parametrize("text", NOT_EVEN_IN_REWRITES)
+@pytest.mark.parametrize("voiced", [False, True])
+def test_words_of_content_are_no_talk_about_the_task(text: str, voiced: bool) -> None:
+    assert [find_phrase(family, text, "Another page.", voiced) for family in FAMILIES] == [None, None]
+
+
+@pytest.mark.parametrize("text", VOICED)
+def test_persons_may_be_sorry_and_hope_that_it_helps(text: str) -> None:
+    assert [find_phrase(family, text, "Another page.", True) for family in FAMILIES] == [None, None]
+
+
+@pytest.mark.parametrize("text", VOICED_META)
+def test_the_model_may_not(text: str) -> None:
+    assert any(find_phrase(family, text, "Another page.", True) for family in FAMILIES)
+
+
+def test_a_talk_about_language_models_may_quote_them() -> None:
+    talk = "Maya: Why does it say so?\nLeo: It was told to say: as an AI language model I cannot know that.\nMaya: So "
+    talk += "it knows only what it was shown, and nothing of what happened yesterday?\nLeo: Nothing at all."
+    assert find_phrase("refusal", talk, "Language models answer questions.", True) is None
+    assert find_phrase("refusal", talk, "Mills grind corn.", True)
+    assert find_phrase("refusal", 'It says "as an AI language model I cannot" to all.', "Mills grind corn.") is None
+
+
+@pytest.mark.parametrize("text", REFUSALS)
+def test_refusals_are_refusals_in_new_texts_too(text: str) -> None:
+    assert find_phrase("refusal", text, PAGE, True)
+
+
 @pytest.mark.parametrize("text", REFUSALS)
 def test_refusals(text: str) -> None:
     assert find_phrase("refusal", text, PAGE)

@@ -133,7 +133,7 @@ def test_what_was_found_is_noted() -> None:
     one = pair(PAGE, f"Here is the rewritten text: {PARAPHRASE}")
     drop = verdicts(check_pairs([one]), [one])[0]
     assert drop is not None
-    assert drop.detail == "here is the rewritten"
+    assert drop.detail == "here is the rewritten text"
 
 
 @pytest.mark.parametrize("rule", default_rules("rewrite"), ids=str)

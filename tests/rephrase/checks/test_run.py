@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -96,3 +97,26 @@ def test_reasons_of_every_kind_of_style() -> None:
     one = pair(PAGE, PARAPHRASE, style=style("create", {"words": [10, 50]}))
     assert [drop and drop.reason for drop in verdicts(check_pairs([one]), [one])] == ["too_many_words"]
     assert any(rule.signal == "check_similarity" for rule in strict)
+
+
+HINDI = (
+    "ताजमहल भारत के आगरा नगर में यमुना नदी के किनारे स्थित एक मकबरा है। इसका निर्माण मुगल सम्राट शाहजहाँ ने "
+    "अपनी पत्नी मुमताज महल की याद में करवाया था। यह सफेद संगमरमर से बना है।"
+)
+PAIRS = "\n\n".join(
+    f"Question: {asked}\nAnswer: {told}"
+    for asked, told in (("यह कहाँ है?", "आगरा में।"), ("किसने बनवाया?", "शाहजहाँ ने।"), ("किससे?", "संगमरमर से।"))
+)
+
+
+@pytest.mark.parametrize(("kind", "why"), [("qa", None), ("plain", "other_script")])
+def test_labels_are_not_the_script_of_an_answer(kind: str, why: str | None) -> None:
+    one = style("rewrite", {"length_ratio": [0.1, 2]}, kind)
+    assert reason(HINDI, PAIRS, style=one, source_language="hi") == why
+
+
+def test_own_labels_of_a_style_are_left_out_too() -> None:
+    text = "Problem: Was?\nSolution: Das."
+    one = replace(style("create", {}, "qa"), format={"kind": "qa", "labels": ("Problem", "Solution")})
+    assert check_pairs([pair(PAGE, text, style=one)]).column("check_words").to_pylist() == [2]
+    assert check_pairs([pair(PAGE, text, style=style("create"))]).column("check_words").to_pylist() == [4]

@@ -1,8 +1,8 @@
 """A client for endpoints that speak OpenAI's chat completions, such as vLLM, SGLang, llama.cpp and the hosted ones.
 
 What passes is tried again: 408, 409, 425, 429, 5xx, time-outs, lost connections, bodies that are cut or no JSON. Waits
-double, half of each is random, and Retry-After is honoured. What will not pass stops the run (401, 403, 404,
-redirects, a quota used up) or fails the document (400, 413, 422).
+double, half of each is random, and Retry-After is honoured. What will not pass stops the run (401, 404, redirects, a
+quota used up) or fails the document (400, 413, 422). 403 does either: gateways say it of one prompt that they forbid.
 """
 
 from __future__ import annotations
@@ -12,24 +12,40 @@ import datetime
 import email.utils
 import json
 import random
+import re
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from json.encoder import encode_basestring as _quoted
 from types import TracebackType
 from typing import Any
 
 from tokenmill.core.errors import ConfigError, FatalError, TokenmillError, did_you_mean
 from tokenmill.io.chat.endpoint import DEFAULT_KEY_ENV, Endpoint, spellings
 from tokenmill.io.chat.http1 import HttpFault, Pool, Response, need_httptools
-from tokenmill.io.chat.overflow import is_overflow
-from tokenmill.io.chat.reply import ChatFault, ContextOverflow, Reply, RequestFailed
+from tokenmill.io.chat.overflow import is_overflow, said
+from tokenmill.io.chat.reply import ChatFault, ContextOverflow, Reply, RequestFailed, is_count
 
 _PASSING = frozenset({408, 409, 425, 429})
 _DOCUMENT = frozenset({400, 413, 422})
 _DAY = 86_400.0
+_FORBIDDEN_IN_A_ROW = 20
+"""Answers 403 without another one between them: it is not the pages."""
+_SECRET = 16
+"""Characters from which a key in an answer is no chance; keys of services have 20 and more."""
+_MASKED = 8
+"""The same in texts about errors, of which nothing is made."""
+_PHRASE = re.compile(r"(?:[A-Z]?[a-z]+|[A-Z]+)(?:[ ._-]+(?:[A-Z]?[a-z]+|[A-Z]+))*")
+"""Words stand for keys where a server asks for none: "none", "EMPTY", "not-needed-locally"."""
+_MODERATED = re.compile(r"moderation|flagged|content[ _-]?(?:filter|policy|management)|ResponsibleAI|safety", re.I)
+_OF_CONTENT = re.compile(r"polic(?:y|ies)|content|prompt", re.I)
+_OF_KEYS = re.compile(
+    r"api[ _-]?key|authenti|authori[sz]|credential|token|permission|billing|quota|account|subscri|project|country", re.I
+)
 _LOOK_SECONDS = 10.0
 """For questions that are none to the model."""
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+_decode = json.JSONDecoder().decode
 
 
 class ChatClient:
@@ -41,10 +57,18 @@ class ChatClient:
     def __init__(self, endpoint: Endpoint, *, concurrency: int = 16) -> None:
         self.endpoint = endpoint
         self._key = endpoint.api_key()
-        self._spellings = spellings(self._key)
+        word = _PHRASE.fullmatch(self._key) is not None
+        self._secrets = spellings(self._key) if len(self._key) >= _SECRET and not word else ()
+        masked = len(self._key) >= _MASKED and not word
+        self._masked = spellings(self._key) if masked else tuple(f"Bearer {one}" for one in spellings(self._key))
+        self._answered = False
+        """Whether the server has answered a request, so that it takes the key."""
+        self._forbidden = 0
+        """Answers 403 in a row."""
         self._concurrency = concurrency
         self._path = f"{endpoint.path}/chat/completions"
         self._url = f"{endpoint.base_url.rstrip('/')}/chat/completions"
+        self._before = f'{{"model":{_quoted(endpoint.model)},"messages":'
         self._pool: Pool | None = None
         need_httptools()
 
@@ -139,18 +163,24 @@ class ChatClient:
             if error.kind == "too_large":
                 raise RequestFailed("too_large", detail) from None
             raise ChatFault(error.kind, detail) from None
-        if response.status != 200:
+        if not 200 <= response.status < 300:
             raise await self._refusal(response)
+        if not response.body.strip():
+            raise ChatFault("not_json", f"the server said {response.status}, without a body")
         try:
-            found = json.loads(response.body.decode())
+            found = _decode(response.body.decode())
         except (ValueError, RecursionError) as error:
             told = self.plain(response.body.decode("utf-8", "replace"))[:80]
             raise ChatFault("not_json", f"{type(error).__name__}: {told!r}") from error
-        return self._reply(found, time.monotonic() - start)
+        reply = self._reply(found, time.monotonic() - start)
+        self._answered, self._forbidden = True, 0
+        return reply
 
     def _payload(self, messages: Sequence[Mapping[str, str]], sampling: Mapping[str, Any]) -> bytes:
         try:
-            text = _encode({"model": self.endpoint.model, "messages": messages, **sampling})
+            parts = ",".join([_message(one) for one in messages])
+            more = _encode(sampling)[1:] if sampling else "}"
+            text = f"{self._before}[{parts}]{',' if sampling else ''}{more}"
         except (TypeError, ValueError) as error:
             raise FatalError("a setting of the requests is no JSON", why=str(error), fix="--sampling") from error
         try:
@@ -167,25 +197,43 @@ class ChatClient:
         """The error for an answer other than 200."""
         status, body = response.status, self.plain(response.body.decode("utf-8", "replace"))
         told = " ".join(body.split())[:300]
-        said = f"the server said {status}: {told}"
+        detail = f"the server said {status}: {told}"
         if 300 <= status < 400:
             return self._redirect(response)
+        if status == 403 and self._of_content(body):
+            self._forbidden += 1
+            if self._forbidden < _FORBIDDEN_IN_A_ROW:
+                return RequestFailed("content_filter", detail)
+            what = f"the server has forbidden {_FORBIDDEN_IN_A_ROW} requests in a row"
+            fix = "look at what it says of them; the same command goes on where this one stopped"
+            return FatalError(what, where=self._url, why=detail, fix=fix)
         if status in (401, 403):
             name = DEFAULT_KEY_ENV if self.endpoint.key_env is None else self.endpoint.key_env
             key = "no API key was sent" if not self._key else f"the key in {name}"
             fix = "set the environment variable, or name another with --api-key-env"
-            return FatalError("the endpoint refuses the API key", where=self._url, why=f"{said} ({key})", fix=fix)
+            return FatalError("the endpoint refuses the API key", where=self._url, why=f"{detail} ({key})", fix=fix)
         if status == 402 or (status == 429 and "insufficient_quota" in told):
             fix = "then run the same command"
-            return FatalError("the account has no credit left", where=self._url, why=said, fix=fix)
+            return FatalError("the account has no credit left", where=self._url, why=detail, fix=fix)
         if is_overflow(status, body):
-            return ContextOverflow(said)
+            return ContextOverflow(detail)
         if status in _PASSING or (status >= 500 and status != 501):
-            return ChatFault(str(status), said, retry_after(response.headers.get("retry-after", "")))
+            return ChatFault(str(status), detail, retry_after(response.headers.get("retry-after", "")))
         if status in _DOCUMENT:
-            return RequestFailed("bad_request", said)
+            return RequestFailed("content_filter" if _codes(body) & _FILTER_CODES else "bad_request", detail)
         fix = f"check --base-url (up to and with /v1) and --model{await self._known_models()}"
-        return FatalError(f"no model {self.endpoint.model!r} at this address", where=self._url, why=said, fix=fix)
+        return FatalError(f"no model {self.endpoint.model!r} at this address", where=self._url, why=detail, fix=fix)
+
+    def _of_content(self, body: str) -> bool:
+        """Whether a 403 is about what was asked, and not about who asks: of a key that was good before, all that does
+        not speak of keys."""
+        try:
+            told = " ".join(said(json.loads(body)))
+        except (ValueError, RecursionError):
+            return self._answered  # a page of a gateway
+        if _MODERATED.search(told):
+            return True
+        return self._answered and bool(_OF_CONTENT.search(told) or not _OF_KEYS.search(told))
 
     def _redirect(self, response: Response) -> FatalError:
         to = self.plain(response.headers.get("location", ""))[:200]
@@ -198,8 +246,11 @@ class ChatClient:
         try:
             choice = body["choices"][0]
             message = choice["message"]
+            text = _clean(_words(message.get("content")))
+            if any(spelling in text for spelling in self._secrets):  # no text is changed in silence
+                raise RequestFailed("bad_request", "the answer repeats the API key")
             return Reply(
-                text=self.plain(_words(message.get("content"))),
+                text=text,
                 finish_reason=self.plain(str(choice.get("finish_reason") or "")),
                 usage=self._usage(body.get("usage")),
                 model=self.plain(str(body.get("model") or "")),
@@ -214,10 +265,10 @@ class ChatClient:
         """Counts of tokens; of the details those that are kept in a cache, and those of thinking aloud."""
         if not isinstance(given, dict):
             return {}
-        usage = {self.plain(name): count for name, count in given.items() if type(count) is int}
+        usage = {self.plain(name): count for name, count in given.items() if is_count(count)}
         for group, name in _DETAILS:
             details = given.get(group)
-            if isinstance(details, dict) and type(details.get(name)) is int:
+            if isinstance(details, dict) and is_count(details.get(name)):
                 usage[name] = details[name]
         return usage
 
@@ -235,15 +286,47 @@ class ChatClient:
         return max(limit * (0.5 + random.random() / 2), min(after, 5 * self.endpoint.longest_wait))
 
     def plain(self, text: str) -> str:
-        """A text of the server without the key, which some servers repeat, and fit to be written as UTF-8. Before it is
-        cut: of a key that reaches over the cut a part would be left."""
-        for spelling in self._spellings:
-            text = text.replace(spelling, "***")
-        try:
-            text.encode()
-        except UnicodeEncodeError:  # JSON can hold half a surrogate pair
-            text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        """What a server says of a request, without the key, which some servers repeat, and fit to be written as UTF-8.
+        Before it is cut: of a key that reaches over the cut a part would be left. Not for answers: of a key that is a
+        word only "Bearer <key>" is cut out, and of others all."""
+        for spelling in self._masked:
+            if spelling in text:
+                text = text.replace(spelling, "Bearer ***" if spelling.startswith("Bearer ") else "***")
+        return _clean(text)
+
+
+def _clean(text: str) -> str:
+    """A text that can be written as UTF-8."""
+    if text.isascii():
         return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # JSON can hold half a surrogate pair
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+_FILTER_CODES = frozenset({"content_filter", "responsibleaipolicyviolation"})
+
+
+def _codes(body: str) -> set[str]:
+    """Codes of an error, in lower case; Azure nests a second one."""
+    try:
+        found = json.loads(body)["error"]
+        inner = found.get("innererror")
+        codes = (found.get("code"), found.get("type"), inner.get("code") if isinstance(inner, dict) else None)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return set()
+    return {code.lower() for code in codes if isinstance(code, str)}
+
+
+def _message(message: Mapping[str, str]) -> str:
+    """A message as JSON. By hand where it has nothing but what all have: it is most of a request."""
+    if len(message) == 2 and "role" in message and "content" in message:
+        content = message["content"]
+        if type(content) is str:
+            return f'{{"role":{_encode(message["role"])},"content":{_quoted(content)}}}'
+    return _encode(message)
 
 
 _DETAILS = (("prompt_tokens_details", "cached_tokens"), ("completion_tokens_details", "reasoning_tokens"))

@@ -16,7 +16,8 @@ _IDLE_SECONDS = 4.0
 """A connection that was not used for longer is not used again: uvicorn and Node.js close theirs after 5."""
 _STALE_SECONDS = 1.0
 """A server that had closed a kept connection says so at once; later, it was busy with the request."""
-_NO_BODY = frozenset({204, 304})
+_NEVER = float("inf")
+_NO_BODY = frozenset({204, 205, 304})
 
 
 class Response(NamedTuple):
@@ -61,10 +62,9 @@ class Connection(asyncio.Protocol):
         self.usable = False
         """Whether a request may be sent."""
         self._exchanges = 0
-        self._sent = 0.0
-        self._begin()
-
-    def _begin(self) -> None:
+        self._sent = self._timeout = 0.0
+        self.deadline = _NEVER
+        """When the exchange that is under way has taken too long, in the loop's time."""
         self._headers: dict[str, str] = {}
         self._parts: list[bytes] = []
         self._size = 0
@@ -140,6 +140,9 @@ class Connection(asyncio.Protocol):
         self.usable = self._parser.should_keep_alive() and not self._to_end and self.usable
         if "keep-alive" in headers:
             self.idle_seconds = min(_IDLE_SECONDS, _keep_alive(headers["keep-alive"]))
+        if self._status == 205 and "content-length" not in headers and "transfer-encoding" not in headers:
+            self.usable = False
+            self.on_message_complete()  # the parser waits for a body that must not come
 
     def on_body(self, part: bytes) -> None:
         self._size += len(part)
@@ -154,6 +157,7 @@ class Connection(asyncio.Protocol):
             self._headers = {}
             return
         waiting, self._waiting = self._waiting, None
+        self.deadline = _NEVER
         headers, self._headers = self._headers, {}
         if waiting is not None and not waiting.done():
             parts = self._parts
@@ -162,35 +166,39 @@ class Connection(asyncio.Protocol):
 
     # --- the pool's side
 
-    async def exchange(self, message: bytes, deadline: float, timeout: float) -> Response:
-        """The answer to a message."""
-        self._begin()
+    def send(self, message: bytes, timeout: float) -> asyncio.Future[Response]:
+        """What becomes of a message: an answer, or an HttpFault. Whoever owns the connection calls `late` when the time
+        is over, and closes it where the future is cancelled."""
+        self._headers = {}
+        self._parts = []
+        self._size = self._received = self._status = 0
+        self._to_end = False
         self._exchanges += 1
         waiting: asyncio.Future[Response] = self._loop.create_future()
         self._waiting = waiting
-        timer = self._loop.call_at(deadline, self._late, timeout)
-        try:
-            self._sent = self._loop.time()
-            self.transport.write(message)
-            return await waiting
-        finally:
-            timer.cancel()
-            self._waiting = None
-            self.used = self._loop.time()
+        self._sent = self._loop.time()
+        self._timeout = timeout
+        self.deadline = self._sent + timeout
+        self.transport.write(message)
+        return waiting
 
     def close(self) -> None:
         """Give the connection up, without waiting for what is still to be written."""
         self.usable = False
+        self.deadline = _NEVER
         transport: asyncio.Transport | None = getattr(self, "transport", None)
         if transport is not None:
             transport.abort()
 
-    def _late(self, timeout: float) -> None:
+    def late(self) -> None:
+        """The time of the exchange is over."""
+        timeout = self._timeout
         came = f"; it broke off {self._place()}" if self._received else ""
         self._fail("timeout", f"no whole answer within {timeout:g} s{came}")
 
     def _fail(self, kind: str, detail: str) -> None:
         waiting, self._waiting = self._waiting, None
+        self.deadline = _NEVER
         self.close()
         if waiting is not None and not waiting.done():
             waiting.set_exception(HttpFault(kind, detail))

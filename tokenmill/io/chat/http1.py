@@ -13,7 +13,8 @@ import asyncio
 import os
 import socket
 import ssl
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Coroutine, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -58,7 +59,13 @@ class Pool:
         named = shown if port == (443 if self._tls else 80) else f"{shown}:{port}"
         fixed = {"Host": named, "Accept-Encoding": "identity", "User-Agent": "tokenmill", **(headers or {})}
         self._head = "".join(f"{name}: {value}\r\n" for name, value in fixed.items()).encode("latin-1")
-        self._free = asyncio.Semaphore(connections)
+        self._places = connections
+        self._queue: deque[asyncio.Future[None]] = deque()
+        """Requests that wait for a place."""
+        self._grain = min(timeout / 20, 1.0)
+        """Seconds that the end of an exchange may come late."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop
         self._idle: list[Connection] = []
         self._open: set[Connection] = set()
         self._addresses: tuple[float, list[str]] = (0.0, [])
@@ -69,6 +76,7 @@ class Pool:
         self._context: ssl.SSLContext | None = None
 
     async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
         if self._tls and self._context is None:
             self._context = ssl.create_default_context()
         return self
@@ -84,13 +92,16 @@ class Pool:
         for connection in list(self._open):
             connection.close()
         self._idle.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if ended:
             await asyncio.wait(ended, timeout=1.0)
 
-    async def post(self, path: str, body: bytes) -> Response:
+    def post(self, path: str, body: bytes) -> Coroutine[None, None, Response]:
         """Send a JSON body. HttpFault where no whole answer came, FatalError where none would."""
         head = b"POST %b HTTP/1.1\r\n%bContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
-        return await self._exchange(head % (path.encode("ascii"), self._head, len(body)) + body, self._timeout)
+        return self._exchange(head % (path.encode("ascii"), self._head, len(body)) + body, self._timeout)
 
     async def get(self, path: str, *, timeout: float | None = None) -> Response:
         """Errors are those of `post`."""
@@ -98,27 +109,60 @@ class Pool:
         return await self._exchange(head, timeout or self._timeout)
 
     async def _exchange(self, message: bytes, timeout: float) -> Response:
-        async with self._free:
-            deadline = asyncio.get_running_loop().time() + timeout
-            connection = self._kept() or await self._connect(min(_CONNECT_SECONDS, timeout))
+        if self._places > 0:
+            self._places -= 1
+        else:
+            await self._place()
+        try:
+            now = self._loop.time()
+            connection = self._kept(now) or await self._connect(min(_CONNECT_SECONDS, timeout))
             try:
-                response = await connection.exchange(message, deadline, timeout)
+                response = await connection.send(message, timeout)
             except BaseException:  # a cancelled request too: its answer would be taken for that of the next one
                 connection.close()
                 raise
             if connection.usable:
+                connection.used = self._loop.time()
                 self._idle.append(connection)
             else:
                 connection.close()
+        finally:
+            self._leave()
         encoding = response.headers.get("content-encoding", "identity").lower()
         if encoding not in ("identity", ""):
             why = f"Content-Encoding is {encoding[:40]!r}, though Accept-Encoding said identity"
             raise FatalError("the server compresses its answers", where=self._where, why=why, fix="switch it off there")
         return response
 
-    def _kept(self) -> Connection | None:
+    async def _place(self) -> None:
+        """Wait for the end of another request, whose place is handed over."""
+        waiter: asyncio.Future[None] = self._loop.create_future()
+        self._queue.append(waiter)
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled():
+                self._leave()
+            raise
+
+    def _leave(self) -> None:
+        while self._queue:
+            waiter = self._queue.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+        self._places += 1
+
+    def _watch(self) -> None:
+        """End the exchanges whose time is over. One timer for all: one for each would cost more than to send it."""
+        now = self._loop.time()
+        for connection in list(self._open):
+            if connection.deadline <= now:
+                connection.late()
+        self._timer = self._loop.call_at(now + self._grain, self._watch) if self._open else None
+
+    def _kept(self, now: float) -> Connection | None:
         """The connection that was used last; those that wait too long are closed."""
-        now = asyncio.get_running_loop().time()
         while self._idle:
             connection = self._idle.pop()
             if connection.usable and now - connection.used < connection.idle_seconds:
@@ -175,6 +219,8 @@ class Pool:
         except BaseException:
             connection.close()
             raise
+        if self._timer is None:
+            self._watch()
         return connection
 
     async def _resolve(self) -> list[str]:

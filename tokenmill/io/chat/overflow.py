@@ -33,17 +33,17 @@ def is_overflow(status: int, body: str) -> bool:
     if status not in _STATUS:
         return False
     try:
-        said = _said(json.loads(body))
+        texts = said(json.loads(body))
     except (ValueError, RecursionError):
-        said = [body]
-    return any(_WORDS.search(one[:_SEARCHED]) for one in said)
+        texts = [body]
+    return any(_WORDS.search(one[:_SEARCHED]) for one in texts)
 
 
-def _said(found: Any) -> list[str]:
+def said(found: Any) -> list[str]:
     """Code, type and message of an error. Nothing else: servers repeat the page in what they say of a bad request."""
     if isinstance(found, str):
         return [found]
     if not isinstance(found, dict):
         return []
     texts = [found[name] for name in _FIELDS if isinstance(found.get(name), str)]
-    return texts + (_said(found["error"]) if "error" in found else [])
+    return texts + (said(found["error"]) if "error" in found else [])

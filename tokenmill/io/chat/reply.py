@@ -6,6 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+MOST_TOKENS = 1 << 31
+"""A count of tokens above is none: no request has so many."""
+
+
+def is_count(found: Any) -> bool:
+    """Whether a number of tokens can be one; a server that says another has told nothing."""
+    return type(found) is int and 0 <= found <= MOST_TOKENS
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:
@@ -47,7 +55,8 @@ class ContextOverflow(Exception):
 
 
 class RequestFailed(Exception):
-    """A request without an answer. `kind`: "server" for what may pass another day, else what the server said."""
+    """A request without an answer. `kind`: "server" for what may pass another day, else what the server said:
+    "bad_request", "content_filter", "too_large"."""
 
     def __init__(self, kind: str, detail: str, faults: Mapping[str, int] | None = None) -> None:
         super().__init__(detail)

@@ -209,7 +209,7 @@ CHECKS: tuple[Check, ...] = (
         _SHARE,
         RANGE,
         "share of numbers",
-        "Distinct numbers of the output that its source lacks.",
+        "Distinct numbers of the output that its source lacks; 0 for fewer than three of them.",
         _OWN,
         high="numbers_invented",
     ),
@@ -265,6 +265,17 @@ CHECKS: tuple[Check, ...] = (
         note="pii_kinds",
     ),
     Check("pii_kinds", _TEXT, "", "", "Kinds of these, sorted, with commas; never the data themselves.", _OWN),
+    Check(
+        "overlap",
+        _SHARE,
+        RANGE,
+        "share of words",
+        "Content words (beginnings of long words; pairs of ideographs) that output and source share, of those of the "
+        "one with fewer; null for few of them, and across languages.",
+        _OWN,
+        high="overlap_high",
+        low="unrelated",
+    ),
     Check(
         "similarity",
         _SHARE,

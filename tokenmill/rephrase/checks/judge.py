@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tokenmill.rephrase.checks.run import Pair
+from tokenmill.rephrase.render import neutral
 
 _FILE = Path(__file__).parents[1] / "prompts" / "judge.md"
 _FORM = (
@@ -79,11 +80,15 @@ def judge_digest() -> str:
 
 
 def judge_messages(pair: Pair, seed: int) -> tuple[dict[str, str], ...]:
-    """What a judge is asked about a pair. seed: of the marks around both texts, which neither text can know."""
+    """What a judge is asked about a pair. seed: of the marks around both texts, which neither text can know.
+
+    Control tokens of either are broken up (`render.neutral`): what a page put into an output reaches the judge too.
+    """
     mark = _mark(pair, seed)
+    source, output = (neutral(text)[0] for text in (pair.source, pair.output))
     parts = [
-        f"[{mark} source begins]\n{pair.source}\n[{mark} source ends]",
-        f"[{mark} second text begins]\n{pair.output}\n[{mark} second text ends]",
+        f"[{mark} source begins]\n{source}\n[{mark} source ends]",
+        f"[{mark} second text begins]\n{output}\n[{mark} second text ends]",
         f"{_FORM}",
     ]
     return ({"role": "system", "content": _instruction()}, {"role": "user", "content": "\n\n".join(parts)})

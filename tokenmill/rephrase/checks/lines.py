@@ -29,6 +29,15 @@ _CLOSERS = "\"'”’»)]}*_`」』）】›“"
 _ENDS = SENTENCE_ENDS | frozenset(":;…。．｡")
 _UNPUNCTUATED = re.compile(r"\s*(?:[-*+•·–—|>#]|\d{1,3}[.)]\s|\[?\d+\]|```|https?://)")
 """Lines that end without a mark by custom: items, rows of tables, headings, code, links."""
+_FORMULA = re.compile(r"(?:\$|\\\]|\\\)|\\end\{[a-z]{1,20}\*?\}|```|\|)\Z|[^\W_]\s?[=≈<>≤≥]\s?\S{1,40}\Z")
+"""Last lines that are formulas, code or tables."""
+_UNIT = re.compile(
+    r"(?<![\d.,])\d[\d.,]{0,20}\s?(?!(?:and|und|the|der|die|das|les|los|von|bis|for|but|was|had|are|its|per|pro|by|of|in|to|on|at|as|or"
+    r"|et|de|le|la|du|en|y|el|al|e|o|a|i)\Z)(?:[^\W\d_]{1,3}|%|‰|°[CFK]?|[€$£¥₹])(?:[/·²³^][^\s]{0,12})?\Z|[²³%‰°€£¥]\Z"
+)
+"""Amounts: a number, and a unit behind it."""
+_LABELLED = re.compile(r"(?:^|[.!?。！？]\s{1,4})[^\W\d_]{1,20}[:：][^.!?。！？]{0,200}\Z")
+_FRAGMENT = re.compile(r"[.!?:;。！？…]['\"”’»)*_]{0,4}\s")
 _UNSPACED = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 
 
@@ -72,7 +81,20 @@ def ends_inside(text: str) -> bool | None:
         return False
     if _UNPUNCTUATED.match(last) or _is_short(last) or word_unit(last) == UNKNOWN:
         return None
+    if _FORMULA.search(last[-200:].rstrip("*_ ")) or _UNIT.search(last[-60:].rstrip("*_ )")):
+        return None
     return True
+
+
+def _is_new_ending(text: str) -> bool:
+    """Whether a new text may end without a mark: with an answer in key words, an amount, a title or a signature."""
+    last = text.rstrip().rsplit("\n", 1)[-1].strip().rstrip(_CLOSERS)
+    fragment = _FRAGMENT.split(last[-400:])[-1]
+    return (
+        _LABELLED.search(last[-300:]) is not None
+        or _is_short(fragment)
+        or any(char.isdigit() for char in " ".join(fragment.split()[-3:]))
+    )
 
 
 def _is_short(line: str) -> bool:
@@ -95,7 +117,7 @@ def line_checks(outputs: Sequence[str], sources: Texts, created: Sequence[bool])
         own = compressed_share(output)
         compression.append(None if own is None else own / (shares(place) or _SHORT_SOURCE))
         stops = ends_inside(output)
-        inside.append(stops and (new or ends(place) is False))
+        inside.append(stops and (not _is_new_ending(output) if new else ends(place) is False))
     return {
         "repetition_line": pa.array(repeated, pa.float64()),
         "compression": pa.array(compression, pa.float64()),

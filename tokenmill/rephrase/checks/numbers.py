@@ -5,20 +5,22 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from decimal import Decimal
-from functools import cache, cached_property
-from pathlib import Path
+from functools import cached_property
 
-import yaml
+from tokenmill.rephrase.checks.said import said_in
 
-_FILE = Path(__file__).with_name("words_for_numbers.yaml")
 _SPACES = "\u00a0\u202f\u2009"
 _NUMBER = re.compile(
     rf"(?<![\w.,])(?:\d{{1,3}}(?:[ {_SPACES}]\d{{3}})+(?:[.,]\d+)?(?!\d)|\d+(?:[.,'’٫٬]\d+)*)"
     rf"(?:[ {_SPACES}-]?(?P<scale>[a-zA-Zа-яА-Яéóõãłęą]{{1,10}}|[万亿億兆만억]))?"
 )
 """Digits with their separators, and the word behind them, which may be a power of ten."""
-_ENUMERATOR = re.compile(r"(?m)^[^\w\n]*(?:[^\W\d_]+ ?)?\(?\d{1,3}(?:[.):]|\s*[.):])(?=\s)")
-"""Numbers of items, questions and sections at the beginning of a line."""
+_ENUMERATOR = re.compile(
+    r"(?m)^[^\w\n]{0,12}_{0,3}(?:(?:[^\W\d_]{1,20} ?)?\(?\d{1,3}[*_]{0,3}[ \t]?[.):：、][*_]{0,3}(?=\s|\Z)"
+    r"|[^\W\d_]{1,20} ?\d{1,3}[*_]{0,3}[ \t]?[-–—][*_]{0,3}(?=\s)"
+    r"|(?<=[#*_ ])[^\W\d_]{1,20} \d{1,3}[*_]{0,3}[ \t]{0,4}$)"
+)
+"""Numbers of items, questions, steps and sections at the beginning of a line: `2.`, `**Step 1:**`, `## Step 1 - `."""
 _SEPARATOR = re.compile(r"[.,'’٫٬]")
 _DIGIT = re.compile(r"\d")
 _LONGEST = 40
@@ -53,7 +55,7 @@ class Numbers:
 
     def has(self, number: frozenset[str]) -> bool:
         """Whether the text has a number, in digits or as a word."""
-        return not number.isdisjoint(self._values) or any(self._says(value) for value in number)
+        return not number.isdisjoint(self._values) or not number.isdisjoint(self._said)
 
     def missing_in(self, other: Numbers) -> int:
         """How many of these numbers `other` lacks."""
@@ -64,20 +66,8 @@ class Numbers:
         return self.extra.union(*self.each)
 
     @cached_property
-    def _words(self) -> frozenset[str]:
-        return frozenset(re.findall(r"[^\W\d_]+(?:-[^\W\d_]+)*", self.text.lower()))
-
-    def _says(self, value: str) -> bool:
-        words = _spelled().get(value)
-        if words is None:
-            return False
-        # "twenty-one": its parts count too.
-        parts = self._words if not any("-" in word for word in self._words) else self._parts
-        return not words.isdisjoint(parts)
-
-    @cached_property
-    def _parts(self) -> frozenset[str]:
-        return self._words.union(part for word in self._words if "-" in word for part in word.split("-"))
+    def _said(self) -> frozenset[str]:
+        return said_in(self.text)
 
 
 def numbers_of(text: str, extra: frozenset[str] = frozenset()) -> Numbers:
@@ -124,9 +114,3 @@ def canonical(digits: str) -> str:
     whole = "".join(parts).lstrip("0") or "0"
     fraction = fraction.rstrip("0")
     return f"{whole}.{fraction}" if fraction else whole
-
-
-@cache
-def _spelled() -> dict[str, frozenset[str]]:
-    content = yaml.safe_load(_FILE.read_text(encoding="utf-8"))
-    return {str(number): frozenset(words.split()) for number, words in content.items()}

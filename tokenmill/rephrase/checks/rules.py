@@ -33,6 +33,7 @@ _BY_KIND: dict[str, dict[str, Any]] = {
         "length_ratio": [0.3, 2.5],
         "copy_longest_share": {"max": 0.8},
         "copy_ngram": {"max": 0.9},
+        "overlap": {"min": 0.15},
         "numbers_invented": {"max": 0.3},
         "dates_invented": {"max": 0.3},
         "names_invented": {"max": 0.5},

@@ -15,13 +15,15 @@ from tokenmill.rephrase.checks.columns import CHECK_COLUMNS, CHECKS
 from tokenmill.rephrase.checks.facts import fact_checks
 from tokenmill.rephrase.checks.language import language_checks
 from tokenmill.rephrase.checks.lines import line_checks
+from tokenmill.rephrase.checks.overlap import LEAST_SCRIPT, overlap_checks
 from tokenmill.rephrase.checks.phrases import phrase_checks, phrases_digest
 from tokenmill.rephrase.checks.private import private_checks
 from tokenmill.rephrase.checks.similarity import Similarity
 from tokenmill.rephrase.checks.words import Texts, word_checks
+from tokenmill.rephrase.formats import without_labels
 from tokenmill.rephrase.style import Style
 
-CHECKS_VERSION = 1
+CHECKS_VERSION = 2
 """Raised when the same pair can get another value of a check."""
 
 _STOPPED = frozenset(("stop", "eos", "eos_token", "end_turn", "stop_sequence", "completed", "complete"))
@@ -78,11 +80,15 @@ def check_pairs(pairs: Sequence[Pair], settings: CheckSettings | None = None) ->
     sources = Texts([_clean(pair.source) for pair in pairs])
     instructions = Texts([_clean(pair.instruction) for pair in pairs])
     found: dict[str, pa.Array] = {"finish": pa.array([finish_of(pair) for pair in pairs], pa.string())}
-    found |= word_checks(outputs, sources, instructions)
+    bare = [without_labels(text, pair.style) for text, pair in zip(outputs, pairs, strict=True)]
+    found |= word_checks(bare, sources, instructions)
     found["empty"] = pa.array([words == 0 for words in found["words"].to_pylist()], pa.bool_())
-    found |= phrase_checks(outputs, sources)
+    found |= phrase_checks(outputs, sources, [_voiced(pair.style) for pair in pairs])
     found |= line_checks(outputs, sources, [pair.style.kind != "rewrite" for pair in pairs])
-    found |= language_checks(outputs, sources, [pair.source_language for pair in pairs])
+    found |= language_checks(bare, sources, [pair.source_language for pair in pairs])
+    shares = zip(found["language_same"].to_pylist(), found["script_share"].to_pylist(), strict=True)
+    alike = [same is not False and (script is None or script >= LEAST_SCRIPT) for same, script in shares]
+    found["overlap"] = overlap_checks(bare, sources, alike)
     found |= fact_checks(outputs, sources, found["language"].to_pylist())
     found |= private_checks(outputs, sources)
     found["similarity"] = _similarity(outputs, sources, settings)
@@ -108,6 +114,11 @@ def verdicts(table: pa.Table, pairs: Sequence[Pair]) -> list[Drop | None]:
                 note = column(rule.note)[row].as_py() if rule.note else None
                 found[rows[row]] = Drop.by(rule, *value_of(rule, column, row), note)
     return found
+
+
+def _voiced(style: Style) -> bool:
+    """Whether persons may speak in its answers who are not their author: new texts, conversations."""
+    return style.kind == "create" or style.format.get("kind") == "conversation"
 
 
 def finish_of(pair: Pair) -> str | None:

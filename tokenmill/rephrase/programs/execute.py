@@ -18,15 +18,15 @@ from typing import Any
 from tokenmill.core.errors import ConfigError
 from tokenmill.rephrase.programs.ops import DropDocument, Keep, Operation, Program, RemoveLines, Replace
 from tokenmill.text.pii import find_pii
+from tokenmill.text.pii.scan import ascii_image, places
 
 __all__ = ["Edit", "Edited", "Guards", "Refused", "apply_diff", "execute", "number_lines", "undo"]
 
-_LINK = re.compile(
-    r"(?:https?|ftp)\s*:\s*//\s*[^\s<>\"']+|\bwww\.[^\s<>\"']+"
-    r"|\b(?:[a-z0-9-]{1,63}\.){1,8}(?:com|org|net|info|biz|io|co|ru|cn|de|xyz|top|site|online|shop)\b(?:/[^\s<>\"']*)?",
-    re.IGNORECASE,
+_LINK = (
+    r"(?i)(?:https?|ftp)\s*:\s*//\s*[^\s<>\"']+|\bwww\.[^\s<>\"']+"
+    r"|\b[a-z0-9-]+\.(?:[a-z0-9-]+\.)*(?:com|org|net|info|biz|io|co|ru|cn|de|xyz|top|site|online|shop)\b(?:/[^\s<>\"']*)?"
 )
-"""Addresses, also without a scheme."""
+"""Addresses, also without a scheme. For RE2: names with a thousand dots cost `re` 1.6 s/MB."""
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 _WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
 """A run of letters and digits; of scripts that are written without spaces, each character."""
@@ -236,7 +236,7 @@ class _Work:
             had = Counter(before[span.start : span.end] for span in find_pii(before))
             if Counter(after[span.start : span.end] for span in find_pii(after)) - had:
                 return "personal_data"
-        if not self.guards.links and Counter(_LINK.findall(after)) - Counter(_LINK.findall(before)):
+        if not self.guards.links and _links(after) - _links(before):
             return "link"
         return ""
 
@@ -255,6 +255,10 @@ class _Work:
             base = starts[number - 1]
             edits += (Edit(base + one.start, base + one.end, one.old, one.new) for one in changes)
         return tuple(sorted(edits, key=lambda one: (one.start, one.end)))
+
+
+def _links(line: str) -> Counter[str]:
+    return Counter(line[start:end] for start, end in places(_LINK, ascii_image(line)))
 
 
 def _runs(numbers: list[int]) -> list[tuple[int, int]]:
