@@ -11,21 +11,23 @@ TOPICS = ("garden", "harbour", "railway", "bakery", "museum", "forest", "bridge"
 FIRST = ("Anna", "Peter", "Clara", "Martin", "Julia", "Thomas", "Helen", "Victor", "Laura", "Simon")
 LAST = ("Weber", "Novak", "Rossi", "Larsen", "Dubois", "Moreno", "Keller", "Fischer", "Tanaka", "Silva")
 CITIES = ("Lisbon", "Vienna", "Dublin", "Oslo", "Prague", "Geneva", "Turin", "Porto", "Ghent", "Krakow")
-MONTHS = (
-    "January", "February", "March", "April", "May", "June",
-    "July", "August", "September", "October", "November", "December",
-)  # fmt: skip
+MONTHS = ("January", "February", "March", "April", "May", "June")
+DAYS = (3, 5, 7, 9, 13, 15, 17, 19)
+YEARS = tuple(range(1861, 1921, 2))
+COUNTS = tuple(range(25, 955, 30))
+"""Numbers of pages are odd, and months those of half a year, so that a model which invents others has words of its own
+for what it says."""
 ADJECTIVES = ("old", "quiet", "small", "famous", "modern", "wooden", "narrow", "busy", "green", "public")
 NOUNS = ("house", "market", "river", "school", "tower", "square", "station", "hotel", "farm", "church")
 VERBS = ("visited", "opened", "painted", "described", "repaired", "sold", "bought", "studied", "closed", "admired")
 PLURALS = ("letters", "visitors", "trees", "books", "boats", "stones", "lamps", "windows", "children", "workers")
 ADVERBS = ("slowly", "often", "gladly", "again", "carefully", "early", "together", "quickly", "later", "alone")
 
-_PATTERNS = (
+PATTERNS = (
     "On {day} {month} {year} {name} {verb} the {adj} {topic} near {city}.",
-    "The {adj} {noun} of {city} has {count} {plural} and one {adj2} {noun2}.",
+    "Every {adj} {noun} of {city} has {count} {plural} and one {adj2} {noun2}.",
     "{name} {adverb} {verb} {count} {plural} behind the {noun}.",
-    "In {year} the {topic} was {verb} by {name}, who came from {city}.",
+    "During {year} the {topic} was {verb} by {name}, who came from {city}.",
     "About {count} {plural} stand beside the {adj} {noun} in {month}.",
     "Some {plural} were {adverb} {verb} at the {noun} between {city} and {city2}.",
     "Nobody knows why {name} {verb} this {adj} {topic} with {count} {plural}.",
@@ -41,7 +43,7 @@ class Page:
 
 def words() -> list[str]:
     """All words that pages are made of, once each."""
-    fixed = [word for pattern in _PATTERNS for word in pattern.split() if "{" not in word]
+    fixed = [word for pattern in PATTERNS for word in pattern.split() if "{" not in word]
     lists = (TOPICS, FIRST, LAST, CITIES, MONTHS, ADJECTIVES, NOUNS, VERBS, PLURALS, ADVERBS)
     every = [word.strip(".,") for word in fixed] + [word for one in lists for word in one]
     return list(dict.fromkeys(every))
@@ -56,7 +58,7 @@ def page(seed: int, sentences: tuple[int, int] = (2, 5)) -> Page:
     for attempt in range(1000):
         draw = random.Random(f"page {seed} {attempt}")
         topic = draw.choice(TOPICS)
-        made = [_sentence(draw, pattern, topic) for pattern in draw.sample(_PATTERNS, draw.randint(*sentences))]
+        made = [_sentence(draw, pattern, topic) for pattern in draw.sample(PATTERNS, draw.randint(*sentences))]
         units = re.findall(r"[0-9]|[^\W0-9]+|[^\w\s]", " ".join(made))
         if len(set(pairwise(units))) == len(units) - 1:
             return Page("".join(one + draw.choice((" ", " ", "\n\n")) for one in made).strip(), topic)
@@ -71,6 +73,6 @@ def _sentence(draw: random.Random, pattern: str, topic: str) -> str:
     return pattern.format(
         adj=adj, adj2=adj2, noun=noun, noun2=noun2, city=city, city2=city2, topic=topic,
         verb=draw.choice(VERBS), adverb=draw.choice(ADVERBS), plural=draw.choice(PLURALS), month=draw.choice(MONTHS),
-        name=f"{draw.choice(FIRST)} {draw.choice(LAST)}", day=draw.randint(1, 28), year=draw.randint(1850, 2019),
-        count=draw.randint(12, 980),
+        name=f"{draw.choice(FIRST)} {draw.choice(LAST)}", day=draw.choice(DAYS), year=draw.choice(YEARS),
+        count=draw.choice(COUNTS),
     )  # fmt: skip

@@ -12,7 +12,10 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+
+from tokenmill.executors.process import die_with_parent
 
 
 @contextmanager
@@ -20,7 +23,7 @@ def serving(folder: Path, *, seconds: float = 120.0, options: tuple[str, ...] = 
     """The base URL ("http://127.0.0.1:PORT/v1") of `transformers serve` on that folder, on the CPU.
 
     The name of the model in requests is the folder's path. RuntimeError with what the server said, where it does not
-    answer in time.
+    answer in time. The server dies with this process, also where that is killed.
     """
     with tempfile.TemporaryDirectory(prefix="serving-") as scratch:
         cache, log = Path(scratch) / "hub", Path(scratch) / "log"
@@ -33,7 +36,10 @@ def serving(folder: Path, *, seconds: float = 120.0, options: tuple[str, ...] = 
         env = {**os.environ, "HF_HUB_CACHE": str(cache), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
         env |= {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TOKENIZERS_PARALLELISM": "false"}
         with open(log, "wb") as stream:
-            process = subprocess.Popen(command, env=env, stdout=stream, stderr=stream, start_new_session=True)
+            process = subprocess.Popen(
+                command, env=env, stdout=stream, stderr=stream, start_new_session=True,
+                preexec_fn=partial(die_with_parent, os.getpid()),
+            )  # fmt: skip
         try:
             _wait(f"http://127.0.0.1:{port}/health", process, seconds, log)
             yield f"http://127.0.0.1:{port}/v1"

@@ -70,7 +70,7 @@ def test_operations_per_token_are_those_of_the_matrices() -> None:
 
 
 async def answers(folder: Path, texts: list[str], **settings: Any) -> list[Reply]:
-    from tests.rephrase.models import messages
+    from tests.rephrase.vocabulary import messages
 
     async with LocalEngine(folder, **settings) as engine:
         return await asyncio.gather(*(engine.ask(messages(text), GREEDY) for text in texts))
@@ -81,7 +81,7 @@ def test_answers_are_those_of_generate(tiny_model: Tiny) -> None:
     """Greedily, for pages of several lengths in one batch; with fewer tokens per step than one prompt has."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from tests.rephrase.models import messages
+    from tests.rephrase.vocabulary import messages
 
     folder = tiny_model("copy")
     texts = [pages.page(seed).text for seed in range(6)] + ["Words that it has never seen: łódź, 東京, naïve. " * 3]
@@ -106,17 +106,18 @@ def test_ends_are_told_apart(tiny_model: Tiny) -> None:
     """The limit of tokens, also where the end would be the next one; a string of `stop`; the context."""
 
     async def ask() -> None:
-        from tests.rephrase.models import messages
+        from tests.rephrase.vocabulary import messages
 
         text = pages.page(0).text
+        word = text.split()[9]
         async with LocalEngine(tiny_model("copy"), cache_tokens=2048) as engine:
             whole = await engine.ask(messages(text), GREEDY)
             exact = await engine.ask(messages(text), {**GREEDY, "max_tokens": whole.usage["completion_tokens"]})
             less = await engine.ask(messages(text), {**GREEDY, "max_tokens": whole.usage["completion_tokens"] - 1})
             assert (whole.finish_reason, exact.finish_reason, less.finish_reason) == ("stop", "stop", "length")
             assert whole.text == exact.text == less.text == text
-            stopped = await engine.ask(messages(text), {**GREEDY, "stop": ["library"]})
-            assert (stopped.text, stopped.finish_reason) == (text[: text.index("library")], "stop")
+            stopped = await engine.ask(messages(text), {**GREEDY, "stop": [word]})
+            assert (stopped.text, stopped.finish_reason) == (text[: text.index(word)], "stop")
             with pytest.raises(ContextOverflow, match="1,024 positions"):
                 await engine.ask(messages(text), {**GREEDY, "max_tokens": 1000})
             with pytest.raises(RequestFailed, match="logprobs"):
