@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import pytest
 
 from tokenmill import Doc
 from tokenmill.core.pipeline import load_file
@@ -22,6 +23,7 @@ def test_the_custom_filter_needs_no_engine() -> None:
     assert example.NoRecipeSpam(max_short_lines=1.0).judge(Doc(text="a\nb")) is None
 
 
+@pytest.mark.ci
 def test_the_command_in_the_example_runs_and_its_reason_is_in_the_funnel(tmp_path: Path) -> None:
     (command,) = re.findall(r"^    tokenmill (run .*)$", (ROOT / "examples/my_filter.py").read_text(), re.M)
     arguments = command.replace("out/", str(tmp_path / "out")).split()

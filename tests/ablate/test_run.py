@@ -283,6 +283,7 @@ def test_item_tables_and_questions_are_whole_or_not_there(
     assert {name: named[name] for name in written} == dict.fromkeys(written, True)
 
 
+@pytest.mark.ci
 def test_identical_arms_are_a_tie_to_the_bit(tmp_path: Path) -> None:
     arms = {"one": {"documents": "clean"}, "other": {"documents": "clean"}}
     outcome = run(small_ablation(tmp_path, arms=arms, baseline="one"), tmp_path / "out", workers=0)

@@ -39,6 +39,7 @@ def test_a_dry_run_tells_how_much_would_go_where_and_asks_nothing(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.ci
 def test_a_pilot_forecasts_and_its_answers_are_used_again(
     tmp_path: Path, server: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -262,6 +262,7 @@ def test_a_live_step_that_hides_its_arguments_is_refused() -> None:
             from_datatrove(step)
 
 
+@pytest.mark.ci
 def test_a_recipe_from_the_command_line(tmp_path: Path, write_jsonl: Callable[..., Path]) -> None:
     code = (
         "from datatrove.pipeline.filters.base_filter import BaseFilter\n"

@@ -67,7 +67,7 @@ def pages(count: int) -> list[dict[str, str]]:
     return made
 
 
-@pytest.mark.ci
+@pytest.mark.slow
 def test_pages_are_rewritten_by_a_model_made_for_it(tmp_path: Path) -> None:
     for package in ("torch", "transformers", "httptools", "fastapi", "uvicorn", "openai"):
         pytest.importorskip(package)

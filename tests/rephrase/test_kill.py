@@ -40,8 +40,7 @@ def without_times(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{name: value for name, value in row.items() if name != "latency_s"} for row in rows]
 
 
-@pytest.mark.ci
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.ci)])
 def test_killed_at_any_time_each_document_ends_once(tmp_path: Path, server: Place, workers: int) -> None:
     documents(tmp_path / "in", DOCUMENTS)
     subprocess.run(command(tmp_path, server, "whole", 0), check=True, capture_output=True, timeout=120)

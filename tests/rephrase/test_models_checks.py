@@ -88,11 +88,19 @@ DID: Mapping[str, Callable[[str, str], bool]] = {
 """(page, answer) -> whether the model did what it was made for. It misses the first word of a page in four, and then
 sometimes loses its place: what it says then is no copy. At least nine of ten answers must be meant."""
 SERVED = ("refuse", "upper", "template")
+SLOW = ("letters", "drop", "clip", "advert", "meta", "echo")
+"""Models for `make test-slow`; the others are tried by `make test-ci`."""
 OF_COPIES = {"copied_run", "copied", "long_copied_run"}
 
 
-@pytest.mark.ci
-@pytest.mark.parametrize("kind", [kind for kind in FAILS if kind not in SERVED])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=pytest.mark.slow if kind in SLOW else pytest.mark.ci)
+        for kind in FAILS
+        if kind not in SERVED
+    ],
+)
 def test_a_model_fails_its_checks(kind: str, tiny_model: Callable[[str], Path]) -> None:
     found = fired(LocalEngine(tiny_model(kind)), kind)
     assert {reason: found[reason] for reason in FAILS[kind]} == dict.fromkeys(FAILS[kind], PAGES)
