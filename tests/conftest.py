@@ -9,8 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test waits for a hub
+# an example may take as long as it takes: on a busy machine the default of 200 ms is a timed test
+settings.register_profile("tokenmill", deadline=None)
+settings.load_profile("tokenmill")
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
