@@ -42,7 +42,7 @@ from texts import ROOT, TEXTS, pinned, prepared
 
 MODELS = ROOT / ".bench/fasttext"
 ANNOTATIONS = ROOT.parent / "shared/edu-annotations/annotations.jsonl.gz"
-PREPARATIONS = {"bigram": "dclm", "bigram-ftz": "dclm", "lid": "spaces"}
+PREPARATIONS = {"bigram": "dclm", "bigram-ftz": "dclm", "lid": "spaces", "lid-samples": "spaces"}
 PROGRAMS = {
     "predict": "library, predict(text), k=1",
     "predict-all": "library, predict(text), all labels",
@@ -50,6 +50,13 @@ PROGRAMS = {
     "predict-column": "library, Arrow column to lines to predict(text), k=1",
     "ours": "FastTextScore.score_column, all labels",
 }
+LANGUAGE_PROGRAMS = {
+    "tops": "LangId.tops of the column, k=1",
+    "likelihood": "LangId.likelihood(bytes) of English, one text at a time",
+}
+"""For lid only; their ratios, too, are to the library's `predict` of one text."""
+SAMPLE = 200
+"""Characters of the texts of `lid-samples`, which are those that the language gate judges: one from each text."""
 WARM_UP = 64
 LARGEST = 1e-5
 """Most that a probability may differ from the library's."""
@@ -85,8 +92,10 @@ def main() -> None:
         path = model_file(name)
         own = [sys.executable, __file__, "--run"]
         results: dict[str, list[dict[str, Any]]] = {program: [] for program in PROGRAMS}
+        if name.startswith("lid"):
+            results |= {program: [] for program in LANGUAGE_PROGRAMS}
         for number in range(arguments.rounds):
-            for program in PROGRAMS:
+            for program in results:
                 results[program].append(pinned([*own, program, name, str(arguments.texts)], arguments.core))
             print(f"{name}: round {number + 1} of {arguments.rounds}", file=sys.stderr)
         report(name, path, results)
@@ -108,7 +117,7 @@ def main() -> None:
 
 def model_file(name: str) -> Path:
     """The file of a model, made if it is not there."""
-    if name == "lid":
+    if name.startswith("lid"):
         return ROOT / "tokenmill/text/data/lid/lid.176.ftz"
     folder = MODELS / "bigram"
     if not (folder / "fasttext.json").exists():
@@ -132,11 +141,14 @@ def model_file(name: str) -> Path:
     return quantised
 
 
-def column_of(count: int) -> pa.Array:
-    """`count` texts, spread over all; all where it is 0."""
+def column_of(count: int, name: str = "") -> pa.Array:
+    """`count` texts, spread over all; all where it is 0. For `lid-samples`, a sample from the middle of each."""
     table = pq.read_table(TEXTS, columns=["text"])
     if 0 < count < table.num_rows:
         table = table.take(np.linspace(0, table.num_rows - 1, count).astype(int))
+    if name == "lid-samples":
+        texts = table["text"].to_pylist()
+        return pa.array([text[len(text) // 2 :][:SAMPLE] for text in texts], table["text"].type)
     return table["text"].combine_chunks()
 
 
@@ -149,7 +161,7 @@ def lines_of(texts: pa.Array, preparation: str) -> list[str]:
 
 def measured(program: str, name: str, count: int) -> dict[str, Any]:
     """CPU seconds for all texts, once; and how much that was."""
-    texts = column_of(count)
+    texts = column_of(count, name)
     path = str(model_file(name))
     facts = {"texts": len(texts), "bytes": sum(map(len, (text.encode() for text in texts.to_pylist())))}
     if program == "ours":
@@ -159,6 +171,8 @@ def measured(program: str, name: str, count: int) -> dict[str, Any]:
         cpu = time.process_time()
         stage.score_column(texts)
         return {"cpu": time.process_time() - cpu, **facts}
+    if program in LANGUAGE_PROGRAMS:
+        return {"cpu": _language_seconds(program, path, texts), **facts}
     import fasttext
 
     model = fasttext.load_model(path)
@@ -176,6 +190,22 @@ def measured(program: str, name: str, count: int) -> dict[str, Any]:
     return {"cpu": time.process_time() - cpu, **facts}
 
 
+def _language_seconds(program: str, path: str, texts: pa.Array) -> float:
+    from tokenmill.text.langid import LangId
+
+    model = LangId(path)
+    contents = [text.encode() for text in texts.to_pylist()]
+    model.tops(texts.slice(0, WARM_UP))
+    model.likelihood(contents[0], ("en",))
+    cpu = time.process_time()
+    if program == "tops":
+        model.tops(texts)
+    else:
+        for content in contents:
+            model.likelihood(content, ("en",))
+    return time.process_time() - cpu
+
+
 def _stage(name: str, path: str) -> Any:
     from tokenmill.classifiers.fasttext.stage import FastTextScore
 
@@ -189,7 +219,7 @@ def difference(name: str) -> dict[str, Any]:
     from tokenmill.classifiers.columns import label_columns
     from tokenmill.classifiers.fasttext.models import labels_of
 
-    path, texts = str(model_file(name)), column_of(0)
+    path, texts = str(model_file(name)), column_of(0, name)
     labels = labels_of(path)
     columns = _stage(name, path).score_column(texts)
     named = label_columns("score", labels)
@@ -264,13 +294,17 @@ def report(name: str, path: Path, results: dict[str, list[dict[str, Any]]]) -> N
     print(f"\n{name} ({path.stat().st_size / 1e6:,.1f} MB): {count:,} texts, {size / 1e6:.1f} MB, one core, in turns\n")
     print("| program | texts/s (median) | MB/s | ours is, by round |")
     print("|---|---:|---:|---|")
-    ours = [one["cpu"] for one in results["ours"]]
+    ours, library = ([one["cpu"] for one in results[program]] for program in ("ours", "predict"))
     for program, rounds in results.items():
         times = [one["cpu"] for one in rounds]
         middle = statistics.median(times)
-        ratios = ", ".join(f"{theirs / own:.2f}x" for own, theirs in zip(ours, times, strict=True))
-        shown = "" if program == "ours" else ratios
-        print(f"| {PROGRAMS[program]} | {count / middle:,.0f} | {size / 1e6 / middle:,.1f} | {shown} |")
+        if program in LANGUAGE_PROGRAMS:
+            ratios = [f"{theirs / own:.2f}x predict" for own, theirs in zip(times, library, strict=True)]
+        else:
+            ratios = [f"{theirs / own:.2f}x" for own, theirs in zip(ours, times, strict=True)]
+        shown = "" if program == "ours" else ", ".join(ratios)
+        title = (PROGRAMS | LANGUAGE_PROGRAMS)[program]
+        print(f"| {title} | {count / middle:,.0f} | {size / 1e6 / middle:,.1f} | {shown} |")
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def entry(make: Callable[[str], Callable[..., Any]], **options: Any) -> Callable
     `make` must use the digest inside the function that it returns; so it becomes part of the cache's key.
     options: more options of `numba.njit`; `_nrt=False` for kernels of `lean` functions.
     """
-    function = make(_sources_digest())
+    function = make(_sources_digest(str(Path(make.__code__.co_filename).parent)))
     kernel: Callable[..., Any]
     try:
         kernel = numba.njit(nogil=True, cache=True, **options)(function)
@@ -45,11 +45,22 @@ def entry(make: Callable[[str], Callable[..., Any]], **options: Any) -> Callable
     return kernel
 
 
+def lean_forced(function: Callable[..., Any]) -> Any:
+    """`lean`, put into its callers by LLVM: handing a dozen arrays to a function costs 50 ns, more than most steps.
+
+    Python cannot call it: leaving out what that takes saves a fifth of the time of compiling.
+    """
+    return numba.njit(nogil=True, _nrt=False, forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
+
+
 @cache
-def _sources_digest() -> str:
+def _sources_digest(folder: str) -> str:
+    """Digest of the sources of all kernels here and in dedup, and of those in the folder with their tables."""
     digest = hashlib.sha256(numba.__version__.encode())
     here = Path(__file__).parent
     constants = here.parent / "core" / "segment.py"  # compiled in, as those of this folder
-    for path in [constants, *sorted(here.glob("*.py")), *sorted((here.parent / "dedup").glob("*_kernel.py"))]:
+    paths = {constants, *here.glob("*.py"), *(here.parent / "dedup").glob("*_kernel.py")}
+    paths |= {path for kind in ("kernel", "tables") for path in Path(folder).glob(f"*_{kind}.py")}
+    for path in sorted(paths):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()

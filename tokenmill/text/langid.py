@@ -12,13 +12,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tokenmill.core.errors import ConfigError
-from tokenmill.text.linear import LinearModel, read_linear, texts_array
+from tokenmill.text.linear import LinearModel, fixed, read_linear, texts_array
 from tokenmill.text.linear_folder import linear_digest
+from tokenmill.text.measure import utf8 as utf8_of
 
 BUNDLED = "lid176-ftz"
 """Name of the compressed lid.176 model that comes with this package (0.9 MB)."""
 UNDETERMINED = ("und", 0.0)
 """Answer for a text without words (ISO 639-2 code for undetermined)."""
+_rounded = np.float32
 _FILE = Path(__file__).parent / "data" / "lid" / "lid.176.ftz"
 
 
@@ -32,6 +34,7 @@ class LangId:
         self._model: LinearModel = read_linear(path)
         self._labels = pa.array(self._model.labels, pa.string())
         self._places = {label: place for place, label in enumerate(self._model.labels)}
+        self._wanted: dict[tuple[str, ...], npt.NDArray[np.int64]] = {}
 
     def top(self, text: str) -> tuple[str, float]:
         """The likeliest label and its score; ("und", 0.0) for a text of white space."""
@@ -44,22 +47,52 @@ class LangId:
 
     def scores(self, text: str, labels: Sequence[str]) -> list[float]:
         """The score of each of the labels, 0.0 for those that the model does not know."""
-        found = self._probabilities(texts_array([text]))[0]
-        return [float(found[self._places[label]]) if label in self._places else 0.0 for label in labels]
+        names = tuple(labels)
+        known = [label for label in names if label in self._places]
+        found = dict(zip(known, self._scores(text.encode("utf-8", "replace"), tuple(known)), strict=True))
+        return [found.get(label, 0.0) for label in names]
+
+    def likelihood(self, utf8: bytes | npt.NDArray[np.uint8], labels: tuple[str, ...]) -> float:
+        """The greatest score of these labels, that of `scores`; 0.0 when the model knows none of them.
+
+        utf8: a text without character references, as bytes or contiguous uint8.
+        """
+        return max(self._scores(utf8, labels), default=0.0)
 
     def tops(self, texts: pa.Array) -> tuple[pa.Array, pa.Array]:
         """The likeliest label of each text and its score, as `top`; a null counts as an empty text."""
-        found = self._probabilities(texts)
-        best = found.argmax(axis=1) if len(found) else np.zeros(0, np.int64)
-        scores = found[np.arange(len(found)), best].astype(np.float64)
+        data, offsets = (fixed(array) for array in utf8_of(texts))
+        best, found = self._model.likeliest(data, offsets)
+        scores = found.astype(np.float32).astype(np.float64)
+        scores[_blank(data, offsets)] = 0.0
         labels = pc.if_else(pa.array(scores > 0), self._labels.take(pa.array(best)), UNDETERMINED[0])
         return labels, pa.array(scores)
 
-    def _probabilities(self, texts: pa.Array) -> npt.NDArray[np.float32]:
-        """[n, labels]; 0 for texts without words. Other white space than ASCII's is a word to the model, not here."""
-        found = self._model.score(texts).probabilities.astype(np.float32)
-        found[pc.utf8_is_space(texts).fill_null(False).to_numpy(zero_copy_only=False)] = 0.0
-        return found
+    def _scores(self, text: bytes | npt.NDArray[np.uint8], labels: tuple[str, ...]) -> list[float]:
+        """Of those labels that the model knows, in their order. For short texts each call here counts."""
+        wanted = self._wanted.get(labels)
+        if wanted is None:
+            places = [self._places[label] for label in labels if label in self._places]
+            wanted = self._wanted[labels] = fixed(np.array(places, np.int64))
+        size = len(text)
+        if size == 0 or len(wanted) == 0:
+            return [0.0] * len(wanted)
+        data = np.frombuffer(text, np.uint8) if isinstance(text, bytes) else fixed(text)
+        offsets = np.array((0, size))
+        offsets.setflags(write=False)
+        if not 32 < text[0] < 127 and _blank(data, offsets)[0]:
+            return [0.0] * len(wanted)
+        (found,) = self._model.label_scores(data, offsets, wanted).tolist()
+        return [float(_rounded(score)) for score in found]
+
+
+def _blank(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """[n]: whether a text is white space. Other than ASCII's is a word to the model, not here."""
+    from tokenmill.text.tree_kernel import blanks
+
+    found = np.zeros(len(offsets) - 1, np.bool_)
+    blanks(data, offsets, found)
+    return found
 
 
 def model_path(model: str) -> str:

@@ -30,7 +30,9 @@ LINES = {"spaces": False, "dclm": True}
 _ROWS_AT_ONCE = 1 << 16
 _KINDS = {"softmax": 0, "hs": 1, "ova": 2, "ns": 2}
 
+Bytes = npt.NDArray[np.uint8]
 Doubles = npt.NDArray[np.float64]
+Places = npt.NDArray[np.int64]
 
 
 class Scores(NamedTuple):
@@ -70,13 +72,85 @@ class LinearModel:
 
     def _sums(self, texts: pa.Array, preparation: str) -> tuple[Doubles, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Per text the sum of its features' rows [n, columns], how many rows, how many words."""
+        data, offsets = (fixed(array) for array in utf8(texts))
+        return self._sums_of(data, offsets, preparation)
+
+    def _sums_of(
+        self, data: Bytes, offsets: Places, preparation: str = "spaces"
+    ) -> tuple[Doubles, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         from tokenmill.text.fasttext_kernel import scratch, sum_batch
 
-        data, offsets = (fixed(array) for array in utf8(texts))
-        sums = np.zeros((len(texts), self.table.word_rows.shape[1]), np.float64)
-        rows, words = np.zeros(len(texts), np.int64), np.zeros(len(texts), np.int64)
-        sum_batch(data, offsets, self.table, LINES[preparation], sums, rows, words, scratch())
+        count = len(offsets) - 1
+        sums = np.zeros((count, self.table.word_rows.shape[1]), np.float64)
+        rows, words = np.zeros(count, np.int64), np.zeros(count, np.int64)
+        if self.words_are_kept and not LINES[preparation]:
+            from tokenmill.text.ngram_kernel import sum_known
+
+            memory = self._taken_memory()
+            sum_known(data, offsets, self.table, memory[0], sums, rows, words)
+            self._memories.append(memory)
+        else:
+            sum_batch(data, offsets, self.table, LINES[preparation], sums, rows, words, scratch())
         return sums, rows, words
+
+    def label_scores(self, data: Bytes, offsets: Places, wanted: Places) -> Doubles:
+        """The probabilities [n, k] of some labels, given by their places [k].
+
+        Text i is data[offsets[i]:offsets[i + 1]], UTF-8; all arrays are read only (`fixed`). Of hierarchical softmax
+        only what these labels need is computed.
+        """
+        if self.loss != "hs" or not self.words_are_kept:
+            return self._finish(*self._sums_of(data, offsets))[1][:, wanted]
+        found = np.empty((len(offsets) - 1, len(wanted)))
+        memory = self._taken_memory()
+        self._label_kernel(data, offsets, memory[1], wanted, found)
+        self._memories.append(memory)
+        return found
+
+    def likeliest(self, data: Bytes, offsets: Places) -> tuple[npt.NDArray[np.int64], Doubles]:
+        """The place [n] of each text's likeliest label, of the first one if equal in float32, and its probability."""
+        count = len(offsets) - 1
+        if self.loss != "hs" or not self.words_are_kept:
+            found = self._finish(*self._sums_of(data, offsets))[1]
+            best = found.astype(np.float32).argmax(axis=1)
+            return best, found[np.arange(count), best]
+        from tokenmill.text.tree_kernel import likeliest
+
+        labels, scores = np.empty(count, np.int64), np.empty(count)
+        memory = self._taken_memory()
+        likeliest(data, offsets, memory[1], labels, scores)
+        self._memories.append(memory)
+        return labels, scores
+
+    @cached_property
+    def words_are_kept(self) -> bool:
+        """Whether `ngram_kernel` can score: a model of character n-grams without runs of words."""
+        return bool(self.table.maxn > 0 and self.table.bucket > 0 and self.table.word_ngrams == 1)
+
+    def _taken_memory(self) -> tuple[Any, Any]:
+        """An `ngram_kernel.Memory` for the caller alone, and `tree_kernel.bind` of it.
+
+        The caller appends it to `_memories`, where the next one finds it; threads each take one of their own.
+        """
+        try:
+            return self._memories.pop()
+        except IndexError:
+            from tokenmill.text.ngram_kernel import memory
+            from tokenmill.text.tree_kernel import bind
+
+            found = memory(self.table)
+            return found, bind(self.table, found, self._rows_of_outputs, self.paths)
+
+    @cached_property
+    def _label_kernel(self) -> Any:
+        """An import within a function costs as much as the kernel for a short text."""
+        from tokenmill.text.tree_kernel import label_scores
+
+        return label_scores
+
+    @cached_property
+    def _memories(self) -> list[tuple[Any, Any]]:
+        return []
 
     def _finish(
         self, sums: Doubles, rows: npt.NDArray[np.int64], words: npt.NDArray[np.int64]
@@ -85,12 +159,20 @@ class LinearModel:
         from tokenmill.text.linear_kernel import finish
 
         logits, found = np.empty((len(sums), self.outputs)), np.empty((len(sums), len(self.labels)))
-        output = np.empty((0, 0), np.float32) if self.output is None else self.output
-        finish(sums, rows, words, fixed(output), _KINDS[self.loss], self._paths, logits, found)
+        finish(sums, rows, words, self._turned, _KINDS[self.loss], self.paths, logits, found)
         return logits, found
 
     @cached_property
-    def _paths(self) -> Any:
+    def _turned(self) -> Doubles:
+        """The output matrix turned, [columns, outputs]; of no rows where the model has none."""
+        return fixed(np.empty((0, 0)) if self.output is None else self.output.T.astype(np.float64))
+
+    @cached_property
+    def _rows_of_outputs(self) -> npt.NDArray[np.float32]:
+        return fixed(np.empty((0, 0), np.float32) if self.output is None else self.output)
+
+    @cached_property
+    def paths(self) -> Any:
         """`linear_kernel.Paths` of the Huffman tree."""
         return _huffman_paths(self.label_counts if self.loss == "hs" else self.label_counts[:0])
 
@@ -208,16 +290,21 @@ def _huffman_paths(counts: npt.NDArray[np.int64]) -> Any:
         weights[new] = weights[picked[0]] + weights[picked[1]]
         parents[picked[0]] = parents[picked[1]] = new
         is_right[picked[1]] = True
+    children = np.zeros((max(size - 1, 0), 2), np.int32)
     starts, nodes, rights = [0], [], []
     for label in range(size):
-        at = label
+        way, at = [], label
         while parents[at] >= 0:
-            nodes.append(parents[at] - size)
-            rights.append(is_right[at])
+            way.append((parents[at] - size, is_right[at]))
             at = parents[at]
+        nodes += [node for node, _ in reversed(way)]
+        rights += [right for _, right in reversed(way)]
         starts.append(len(nodes))
-    arrays = np.array(starts, np.int64), np.array(nodes, np.int32), np.array(rights, np.uint8)
-    return Paths(*map(fixed, arrays))
+    for at, parent in enumerate(parents):
+        if parent >= 0:
+            children[parent - size, int(is_right[at])] = at
+    ways = fixed(np.array(starts, np.int64)), fixed(np.array(nodes, np.int32)), fixed(np.array(rights, np.uint8))
+    return Paths(*ways, fixed(children))
 
 
 def texts_array(texts: Sequence[str]) -> pa.Array:
