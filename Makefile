@@ -16,7 +16,10 @@ REWRITE = $(BIN)/tokenmill rephrase $(REPHRASE)/shown.jsonl --output $(REPHRASE)
 # make test TORCH='torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu'
 TORCH ?= torch==2.13.0
 
-.PHONY: demo edu-demo ablate-demo rephrase-demo test test-ci test-slow test-faults lint format bench bench-env clean
+# The tests start many processes: what one has compiled the others need not.
+test test-ci test-slow test-faults: export PYTHONDONTWRITEBYTECODE :=
+
+.PHONY: demo edu-demo ablate-demo rephrase-demo test test-ci test-slow test-faults lint format bench bench-env skim-model clean
 
 demo: $(READY)  ## the fineweb recipe on the bundled archive
 	rm -rf $(DEMO)
@@ -65,10 +68,15 @@ format: $(MODELS)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+skim-model: $(READY)  ## the model of blocks that skim ships, from the developers' shared data; minutes, the same bytes again
+	$(BIN)/python -m tools.skim.labels --shared ../shared --pages 5000
+	$(BIN)/python -m tools.skim.train --shared ../shared
+
 bench-env: $(PEER)/.ready $(MODELS)
 
 bench: bench-env  ## against datatrove, on the developers' shared data
 	$(BIN)/python benchmarks/extraction.py
+	$(BIN)/python benchmarks/hostile.py
 	$(BIN)/python benchmarks/end_to_end.py
 	$(BIN)/python benchmarks/parity.py
 	$(BIN)/python benchmarks/parity.py --words spacy

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,38 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # no test waits for a hub
 # an example may take as long as it takes: on a busy machine the default of 200 ms is a timed test
 settings.register_profile("tokenmill", deadline=None)
 settings.load_profile("tokenmill")
+_SETTINGS = "_hypothesis_internal_use_settings"  # where Hypothesis keeps those of a test
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
+
+
+def pytest_collection() -> None:
+    gc.disable()  # nothing that is made now can go
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()  # thousands of tests and their libraries, which need not be looked through again and again
+    gc.enable()
+
+
+@pytest.fixture(scope="module")
+def max_examples(request: pytest.FixtureRequest) -> int:
+    """The number that `tests.properties.examples` gives a property."""
+    number: int = request.param
+    return number
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    """A property has as many examples as its parameter says."""
+    given = getattr(item, "callspec", None)
+    if given is None or "max_examples" not in given.params:
+        return (yield)
+    test = item.obj  # type: ignore[attr-defined]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(test, _SETTINGS, settings(getattr(test, _SETTINGS), max_examples=given.params["max_examples"]))
+        return (yield)
 
 
 @pytest.fixture

@@ -33,6 +33,7 @@ needs 0.6 s for a megabyte."""
 GIVE_UP = 2.0
 """Seconds after which one call is stopped; it counts as endless."""
 
+_LOOKED_AT = (ast.Attribute, ast.Call)
 METHODS = ("search", "match", "fullmatch", "finditer", "findall", "sub", "subn", "split")
 
 
@@ -49,21 +50,29 @@ class Use:
         return f"{self.where}.{self.method}"
 
 
+def module_names() -> list[str]:
+    """Every module of the package, most of them not imported yet."""
+    infos = pkgutil.walk_packages(tokenmill.__path__, "tokenmill.")
+    return [info.name for info in infos if not info.name.endswith("__main__")]
+
+
 def modules() -> list[ModuleType]:
     """Every module of the package; those whose extra is not installed are left out."""
     found = []
-    for info in pkgutil.walk_packages(tokenmill.__path__, "tokenmill."):
-        if not info.name.endswith("__main__"):
-            with contextlib.suppress(ImportError):
-                found.append(importlib.import_module(info.name))
+    for name in module_names():
+        with contextlib.suppress(ImportError):
+            found.append(importlib.import_module(name))
     return found
 
 
 def uses() -> list[Use]:
-    """Every pattern that a module holds or writes into a call, with the methods that the package calls on it."""
+    """Every pattern that a module holds or writes into a call, with the methods that the package calls on it.
+
+    It takes seconds: for tests, not for the time when they are collected.
+    """
     found: dict[tuple[str, str], Use] = {}
     for module in modules():
-        tree = ast.parse(inspect.getsource(module))
+        tree = [node for node in ast.walk(ast.parse(inspect.getsource(module))) if isinstance(node, _LOOKED_AT)]
         methods = _methods_by_name(tree)
         for name, pattern in _held(module):
             for method in sorted(methods.get(name, {"finditer"})):
@@ -99,17 +108,17 @@ def _patterns(value: Any, depth: int) -> Iterator[re.Pattern[Any]]:
             yield from _patterns(item, depth - 1)
 
 
-def _methods_by_name(tree: ast.AST) -> dict[str, set[str]]:
+def _methods_by_name(tree: Sequence[ast.AST]) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
-    for node in ast.walk(tree):
+    for node in tree:
         if isinstance(node, ast.Attribute) and node.attr in METHODS and isinstance(node.value, ast.Name):
             found.setdefault(node.value.id, set()).add(node.attr)
     return found
 
 
-def _literals(tree: ast.AST, module: ModuleType) -> Iterator[tuple[int, Any, int, str]]:
+def _literals(tree: Sequence[ast.AST], module: ModuleType) -> Iterator[tuple[int, Any, int, str]]:
     """Line, pattern, flags and method of `re.X("...")` and of calls of a module that calls itself a regex library."""
-    for node in ast.walk(tree):
+    for node in tree:
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args):
             continue
         library = node.func.value
@@ -125,9 +134,9 @@ def _literals(tree: ast.AST, module: ModuleType) -> Iterator[tuple[int, Any, int
             yield node.lineno, literal, number, "finditer" if node.func.attr == "compile" else node.func.attr
 
 
-def _given_to_re2(tree: ast.AST, module: ModuleType) -> Iterator[tuple[str, re.Pattern[Any]]]:
+def _given_to_re2(tree: Sequence[ast.AST], module: ModuleType) -> Iterator[tuple[str, re.Pattern[Any]]]:
     """Patterns that a module gives to the scans of `text.pii.scan`, which run on RE2."""
-    for node in ast.walk(tree):
+    for node in tree:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("places", "occurs"):
             if node.args and isinstance(node.args[0], ast.Name) and isinstance(vars(module).get(node.args[0].id), str):
                 yield node.args[0].id, re.compile(vars(module)[node.args[0].id])

@@ -14,16 +14,15 @@ ROOT = Path(__file__).resolve().parents[1]
 @pytest.mark.parametrize(
     "module",
     [
-        "tokenmill",
-        "tokenmill.filters.gopher",
         "tokenmill.cli.main",
-        "tokenmill.extract.text",
-        "tokenmill.dedup.minhash",
-        "tokenmill.dedup.lines",
-        "tokenmill.dedup.substring",
-        "tokenmill.tokens.decontaminate.stage",
         "tokenmill.tokens.write",
-        "tokenmill.tokens.loader",
+        *(
+            pytest.param(f"tokenmill{module}", marks=pytest.mark.ci)
+            for module in (
+                *("", ".filters.gopher", ".extract.text", ".dedup.minhash", ".dedup.lines", ".dedup.substring"),
+                *(".tokens.decontaminate.stage", ".tokens.loader"),
+            )
+        ),
     ],
 )
 def test_a_leaf_loads_nothing_heavy(module: str) -> None:
@@ -43,6 +42,7 @@ def test_every_public_name_is_there() -> None:
     assert sorted([*tokenmill._EXPORTS, "__version__"]) == sorted(tokenmill.__all__)
 
 
+@pytest.mark.ci  # and in `make lint`
 def test_imports_go_in_the_right_direction() -> None:
     done = subprocess.run(
         [sys.executable, str(ROOT / "tools" / "check_layers.py")], capture_output=True, text=True, check=False

@@ -97,6 +97,7 @@ def test_the_documentation_has_commands_of_every_kind() -> None:
         assert name in text, f"{name} is not explained"
 
 
+@pytest.mark.ci
 def test_options_of_ray_exist() -> None:
     pytest.importorskip("ray")
     from ray.dashboard.modules.job.cli import submit

@@ -58,6 +58,7 @@ def tokenized(source: Path, place: Path, tokenizer: Path, **settings: Any) -> Pa
     return place
 
 
+@pytest.mark.ci
 def test_finished_runs_are_arms(source: Path, tmp_path: Path) -> None:
     assert run(KEEP, source, tmp_path / "run", seconds=8).failures == {}
     found = prepare(ablation(source, {"old": {"run": "run"}, "all": {"documents": "in"}}), tmp_path / "o", workers=0)

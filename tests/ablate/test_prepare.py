@@ -216,6 +216,7 @@ def prints(found: Prepared, *, seed: int = 1) -> dict[str, Any]:
     return {name: (arm.view(seed).fingerprint, arm.held_out, arm.tokens) for name, arm in found.arms.items()}
 
 
+@pytest.mark.ci
 def test_arms_may_be_added_and_those_that_are_there_stay(source: Path, tmp_path: Path) -> None:
     arms = {"all": {"documents": "in"}, "mine": {"recipe": "mine.yaml"}}
     before = prepare(ablation(source, arms), tmp_path / "out", workers=0)

@@ -73,6 +73,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in found}
 
 
+@pytest.mark.ci  # four runs take seconds; sample: tests/ablate/test_report.py
 def test_every_arm_and_seed_is_run_and_the_record_says_so(place: Path) -> None:
     record = json.loads((place / "out/ablation.json").read_text())
     assert [(one["arm"], one["seed"]) for one in record["runs"]] == [
@@ -93,6 +94,7 @@ def test_every_arm_and_seed_is_run_and_the_record_says_so(place: Path) -> None:
     assert scores.final("text/neutral/bpb").shape == (2, 2)
 
 
+@pytest.mark.ci
 def test_a_score_is_in_the_item_tables_as_well(place: Path) -> None:
     folder = place / "out/runs/main/clean/seed-0"
     last = json.loads((folder / "evals.jsonl").read_text().splitlines()[-1])
@@ -102,6 +104,7 @@ def test_a_score_is_in_the_item_tables_as_well(place: Path) -> None:
     assert bits == pytest.approx(last["metrics"]["text/neutral/bpb"], rel=1e-9)
 
 
+@pytest.mark.ci
 def test_reports_and_decision_are_written(place: Path) -> None:
     decision = json.loads((place / "out/decision.json").read_text())
     assert decision["complete"] is True
@@ -113,6 +116,7 @@ def test_reports_and_decision_are_written(place: Path) -> None:
     assert list((place / "out/tables").glob("*.csv"))
 
 
+@pytest.mark.ci
 def test_a_finished_ablation_is_not_run_again(place: Path, tmp_path: Path) -> None:
     out = copy_of(place, tmp_path)
     before = contents(out)
@@ -155,6 +159,7 @@ def test_runs_that_do_not_end_in_time_are_left(place: Path, tmp_path: Path) -> N
     assert watch.left == ["junk, seed 2", "clean, seed 2"], "what is done before is no reason to stop"
 
 
+@pytest.mark.ci
 def test_other_questions_are_refused(place: Path, tmp_path: Path) -> None:
     out = copy_of(place, tmp_path)
     before = (out / "ablation.json").read_bytes()
@@ -164,6 +169,7 @@ def test_other_questions_are_refused(place: Path, tmp_path: Path) -> None:
     assert (out / "ablation.json").read_bytes() == before
 
 
+@pytest.mark.ci
 def test_other_settings_are_refused_with_what_differs(place: Path, tmp_path: Path) -> None:
     out = copy_of(place, tmp_path)
     before = (out / "ablation.json").read_bytes()

@@ -102,6 +102,7 @@ def branches(seed: int, share: float = 0.8, noise: float = 0.003) -> dict[str, P
     return found
 
 
+@pytest.mark.ci
 def test_branches_of_a_trunk_say_less_than_runs_of_their_own() -> None:
     together = branches(0)
     apart = {name: Points(one.parameters, one.tokens, one.loss) for name, one in together.items()}

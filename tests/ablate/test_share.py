@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.properties import examples
 from tokenmill.ablate.share import with_shared_phases
 from tokenmill.core.pipeline import Pipeline
 from tokenmill.core.plan import make_plan
@@ -59,6 +60,7 @@ def test_measurements_are_part_of_what_must_be_equal() -> None:
     ]
 
 
+@examples(5, 15)
 @settings(max_examples=15, deadline=None)
 @given(arms=st.lists(st.lists(st.sampled_from(CHOICES), max_size=3), min_size=2, max_size=3))
 def test_arms_share_exactly_what_they_begin_with(arms: list[list[Stage]]) -> None:

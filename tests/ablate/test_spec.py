@@ -11,6 +11,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.properties import examples
 from tokenmill.ablate.spec import Ablation, load_ablation, parse_ablation
 from tokenmill.core.errors import ConfigError
 
@@ -163,6 +164,7 @@ PATHS = [[key] for key in GOOD] + [["arms", arm, key] for arm, keys in GOOD["arm
 PATHS += [["evaluate", key] for key in GOOD["evaluate"]]
 
 
+@examples(30, 100)
 @given(path=st.sampled_from(PATHS), value=VALUES)
 def test_any_value_anywhere_gives_an_ablation_or_a_config_error(path: list[str], value: Any) -> None:
     try:

@@ -27,7 +27,9 @@ def outcomes(count: int, arms: int, seeds: int, **options: float) -> Counter[str
     return found
 
 
-@pytest.mark.parametrize(("arms", "seeds"), DESIGNS)
+@pytest.mark.parametrize(
+    ("arms", "seeds"), [*DESIGNS[:2], *(pytest.param(*design, marks=pytest.mark.ci) for design in DESIGNS[2:])]
+)
 def test_identical_arms_tie(arms: int, seeds: int) -> None:
     """In 95 of 100 experiments no pair at all gets another verdict, at the noise that is measured."""
     assert outcomes(100, arms, seeds)["TIE"] >= 95
@@ -55,6 +57,7 @@ def test_identical_arms_tie_at_the_noise_that_was_measured(kind: Kind) -> None:
     assert ties >= 95
 
 
+@pytest.mark.ci  # sample: identical arms tie
 def test_noise_that_is_larger_than_believed() -> None:
     """A sigma of 1.5 times the prior's: verdicts are too bold, but not much, as the runs measure it as well."""
     assert outcomes(1000, 2, 2, sigma=1.5 * NOISE.sigma)["TIE"] >= 930

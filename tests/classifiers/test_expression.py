@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.properties import examples
 from tokenmill.classifiers.expression import parse_expression
 from tokenmill.core.errors import ConfigError
 
@@ -85,6 +86,7 @@ values = st.one_of(st.floats(-5, 5), st.sampled_from([0.0, 1.0, math.nan]))
 tables = st.lists(st.tuples(values, values, values), min_size=1, max_size=5)
 
 
+@examples(40, 100)
 @given(expressions, tables)
 def test_expressions_give_what_python_gives(texts: tuple[str, str], table: list[tuple[float, float, float]]) -> None:
     text, twin = texts

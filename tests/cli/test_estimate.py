@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_run import EXAMPLE, tokenmill
+from tests.cli.support import EXAMPLE, in_process_of_its_own, tokenmill
 from tests.executors.support import TRAPS
 from tokenmill.cli.estimate import parse_bytes, parse_rates
 from tokenmill.core.errors import ConfigError
@@ -17,7 +17,7 @@ from tokenmill.core.errors import ConfigError
 @pytest.mark.ci
 def test_an_estimate_runs_a_sample_and_multiplies_it(tmp_path: Path) -> None:
     arguments = ["plan", "gopher", "--input", EXAMPLE, "--estimate", "--total-bytes", "90TB", "--rate", "core_hour=1"]
-    done = tokenmill(*arguments, "--json", cwd=tmp_path)
+    done = in_process_of_its_own(*arguments, "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""The command line as a user meets it, in processes of its own."""
+"""The command line as a user meets it; its start, and recipes that are edited, in processes of their own."""
 
 from __future__ import annotations
 
@@ -12,14 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.support import EXAMPLE, in_process_of_its_own, tokenmill
 from tests.executors.support import TRAPS, digests
-
-EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "data"
-
-
-def tokenmill(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tokenmill", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=cwd)
 
 
 @pytest.fixture
@@ -29,7 +23,7 @@ def source(write_jsonl: Callable[..., Path]) -> Path:
 
 def test_run_writes_everything_and_run_json_runs_again(tmp_path: Path, source: Path) -> None:
     out = tmp_path / "out"
-    done = tokenmill("run", f"{TRAPS}:trap", "--input", source, "--output", out, "--workers", "1")
+    done = in_process_of_its_own("run", f"{TRAPS}:trap", "--input", source, "--output", out, "--workers", "1")
     assert done.returncode == 0, done.stderr
     assert "60 records read, 45 kept" in done.stdout
     assert f"report   {out}/report.html" in done.stdout
@@ -45,28 +39,29 @@ def test_run_json_runs_again_from_anywhere_with_its_options_and_its_code(tmp_pat
     shutil.copy(TRAPS, mine)
     out, again = tmp_path / "out", tmp_path / "again"
     arguments = ["--output", out, "--workers", "0", "--sample-dropped", "1"]
-    first = tokenmill("run", f"{mine}:trap", "--input", "in", *arguments, cwd=tmp_path)
+    first = in_process_of_its_own("run", f"{mine}:trap", "--input", "in", *arguments, cwd=tmp_path)
     assert first.returncode == 0, first.stderr
     mine.unlink()
-    second = tokenmill("run", out / "run.json", "--output", again, "--workers", "1")
+    second = in_process_of_its_own("run", out / "run.json", "--output", again, "--workers", "1")
     assert second.returncode == 0, second.stderr
     assert second.stderr.count("note:") == 0
     before, after = digests(out), digests(again)
     assert before.pop("run.json") != after.pop("run.json")  # the one names mine.py, the other its copy
     assert before == after
     (source / "a.jsonl").write_text('{"text": "something else"}\n')
-    third = tokenmill("run", out / "run.json", "--output", tmp_path / "third")
+    third = in_process_of_its_own("run", out / "run.json", "--output", tmp_path / "third")
     assert third.returncode == 2
     assert "input a.jsonl has changed" in third.stderr
 
 
+@pytest.mark.ci  # sample: tests/executors/test_run.py, another run in the same folder is refused
 def test_an_edited_recipe_does_not_resume_the_old_run(tmp_path: Path, source: Path) -> None:
     mine = tmp_path / "mine.py"
     shutil.copy(TRAPS, mine)
     arguments = ["run", f"{mine}:trap", "--input", source, "--output", tmp_path / "out", "--workers", "0"]
-    assert tokenmill(*arguments).returncode == 0
+    assert in_process_of_its_own(*arguments).returncode == 0
     mine.write_text(mine.read_text().replace("< 5", "< 500"))
-    refused = tokenmill(*arguments)
+    refused = in_process_of_its_own(*arguments)
     assert refused.returncode == 2
     assert "holds another run" in refused.stderr
     assert "'source'" in refused.stderr
@@ -102,7 +97,7 @@ def test_too_much_quarantine_is_exit_code_3(tmp_path: Path, write_jsonl: Callabl
 
 def test_a_failed_shard_is_exit_code_75_with_a_table(tmp_path: Path, source: Path) -> None:
     (source / "bad.jsonl.gz").write_bytes(b"\x1f\x8bnot gzip at all")
-    arguments = ["run", f"{TRAPS}:trap", "--input", source, "--output", tmp_path / "out", "--workers", "1"]
+    arguments = ["run", f"{TRAPS}:trap", "--input", source, "--output", tmp_path / "out", "--workers", "0"]
     failed = tokenmill(*arguments)
     assert failed.returncode == 75
     assert "1 shards failed" in failed.stderr
@@ -258,7 +253,7 @@ def test_the_command_line_stays_small() -> None:
     groups = [app, *(group.typer_instance for group in app.registered_groups)]
     names = {command.callback.__name__ for one in groups for command in one.registered_commands if command.callback}
     assert names == {
-        "run", "refilter", "plan", "status", "report", "clusters", "stages", "doctor",
+        "run", "refilter", "plan", "status", "report", "clusters", "explain", "stages", "doctor",
         "label", "train_classifier", "training_set", "threshold", "bins",
         "tokenize", "origin", "export", "decontaminate", "mix", "ablate", "rephrase",
     }  # fmt: skip

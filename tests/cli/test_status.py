@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.test_run import tokenmill
+from tests.cli.support import tokenmill
 from tests.executors.support import TRAPS, digests
 from tests.io.s3 import Bucket, bucket, store  # noqa: F401 - fixtures
 from tokenmill.io.runfolder import RunFolder

@@ -114,7 +114,8 @@ def shards(write: Write, count: int = 5) -> Path:
 STAGES = (ExactDedup(normalise="words", prefer=("-length",)), MinHashDedup())
 
 
-@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.ci), 2])
+@pytest.mark.ci  # sample: tests/tokens/mix/test_mixture.py, whose steps are done by workers too
+@pytest.mark.parametrize("workers", [1, 2])
 def test_the_same_bytes_with_any_number_of_workers(
     write_jsonl: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
@@ -127,7 +128,8 @@ def test_the_same_bytes_with_any_number_of_workers(
     assert published(tmp_path / "out") == wanted
 
 
-@pytest.mark.parametrize(("records", "most"), [(200, 4), pytest.param(50, 15, marks=pytest.mark.ci)])
+@pytest.mark.ci  # sample: the table is that of the twin
+@pytest.mark.parametrize(("records", "most"), [(200, 4), (50, 15)])
 def test_the_same_table_in_many_groups_ranges_and_buckets(
     write_jsonl: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, records: int, most: int
 ) -> None:

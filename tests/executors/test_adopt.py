@@ -151,6 +151,7 @@ def test_only_whole_phases_are_taken(tmp_path: Path, source: Path) -> None:
     assert adopt(spec, RunFolder(str(tmp_path / "b")), spec, first) == []
 
 
+@pytest.mark.ci
 def test_each_run_gives_what_it_has(tmp_path: Path, source: Path) -> None:
     """The third run has its first phase in common with the first run, and the second one too with the second."""
     low = GopherQuality(min_words=8)

@@ -129,6 +129,7 @@ mine = Pipeline("mine", [ReadJsonl(), Before(), ExactDedup(), MinHashDedup(), Af
 """
 
 
+@pytest.mark.ci  # sample: stages that read what a barrier adds
 def test_annotated_and_filtered_again_gives_the_bytes_of_a_plain_run(write_jsonl: Write, tmp_path: Path) -> None:
     """Documents that a filter would have dropped must not be what others are copies of."""
     (tmp_path / "r.py").write_text(RECIPE)

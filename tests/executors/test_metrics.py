@@ -6,6 +6,7 @@ import re
 import urllib.request
 from collections import deque
 from collections.abc import Iterator
+from socketserver import BaseServer
 
 import pytest
 
@@ -16,7 +17,8 @@ from tokenmill.executors.metrics import MOST_REASONS, PrometheusBackend, RunMetr
 
 
 @pytest.fixture
-def served() -> Iterator[tuple[Told, RunMetrics, int]]:
+def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Told, RunMetrics, int]]:
+    monkeypatch.setattr(BaseServer.serve_forever, "__defaults__", (0.02,))  # half a second until it ends otherwise
     told = Told([100, 100, 100, 100, 100])
     backend = PrometheusBackend(0, "127.0.0.1")
     metrics = RunMetrics(told.tracker, backend)

@@ -31,7 +31,8 @@ def corpus(poison: list[str]) -> list[str]:
     return texts
 
 
-@pytest.mark.parametrize("name", [pytest.param("trap", marks=pytest.mark.ci), "batch_trap"])
+@pytest.mark.ci  # sample: poison is listed with stage and detail
+@pytest.mark.parametrize("name", ["trap", "batch_trap"])
 def test_poison_costs_only_itself(tmp_path: Path, write_jsonl: Callable[..., Path], name: str) -> None:
     harms = list(CAUSES) if name == "trap" else ["segfault", "hang", "raise"]
     source = write_jsonl(corpus(harms))

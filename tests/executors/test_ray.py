@@ -6,14 +6,13 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.cli.support import in_process_of_its_own
 from tests.executors.ray_cluster import cluster, run_on, wait_for
 from tests.executors.support import digests, recipe, rows
 from tokenmill.cli.recipes import load_recipe
@@ -50,7 +49,7 @@ def jsonl(folder: Path, shards: int, documents: int) -> Path:
     return folder
 
 
-@pytest.mark.ci  # the other tests here are its sample in the fast suite
+@pytest.mark.ci
 def test_fineweb_with_minhash_has_the_bytes_of_a_local_run(tmp_path: Path, machines: Path) -> None:
     fineweb, source, span = load_recipe("fineweb").pipeline, ROOT / "examples/data", 300_000
     run_on(InlineExecutor(), fineweb, source, tmp_path / "local", span)
@@ -82,6 +81,7 @@ def test_a_model_is_loaded_once_an_actor_and_filters_go_on_beside_it(tmp_path: P
     assert min(scored) < max(filtered), "the model waited for the filters to end"
 
 
+@pytest.mark.ci  # a cluster takes 20 s to start: all its tests are there
 def test_a_shard_that_fails_makes_the_run_fail(tmp_path: Path, machines: Path) -> None:
     source = jsonl(tmp_path / "in", 3, 20)
 
@@ -112,9 +112,8 @@ def test_poison_costs_only_itself_there_too(tmp_path: Path, machines: Path) -> N
     assert [row["cause"] for row in rows(tmp_path / "out", "quarantine")] == ["killed_sigsegv", "killed_sigkill"]
 
 
-@pytest.mark.parametrize(
-    ("workers", "most"), [(1, 1), pytest.param(4, 4, marks=pytest.mark.ci), pytest.param(0, 6, marks=pytest.mark.ci)]
-)
+@pytest.mark.ci
+@pytest.mark.parametrize(("workers", "most"), [(1, 1), (4, 4), (0, 6)])
 def test_a_bounded_number_is_in_flight(
     tmp_path: Path, machines: Path, monkeypatch: pytest.MonkeyPatch, workers: int, most: int
 ) -> None:
@@ -166,6 +165,7 @@ def test_an_actor_that_is_killed_is_replaced(tmp_path: Path, machines: Path) -> 
     assert digests(tmp_path / "ray") == digests(tmp_path / "local")
 
 
+@pytest.mark.ci
 def test_an_actor_is_not_trusted_after_a_loss_of_any_kind(machines: Path) -> None:
     """For one that the memory monitor has killed, Ray 2.60 raises OutOfMemoryError, and the actor is dead."""
     lane = _Lane(Resources(cpus=0, gpus=0.5))
@@ -178,16 +178,13 @@ def test_an_actor_is_not_trusted_after_a_loss_of_any_kind(machines: Path) -> Non
     wait_for(lane.free, 2)
 
 
-def test_no_cluster_is_one_clear_error(tmp_path: Path) -> None:
-    command = ["run", "fineweb", "--input", str(ROOT / "examples/data"), "--output", str(tmp_path / "out")]
-    command += ["--executor", "ray", "--ray-address"]
-    for address in ("127.0.0.1:1", "ray://127.0.0.1:1"):
-        found = subprocess.run(
-            [sys.executable, "-m", "tokenmill", *command, address], capture_output=True, text=True, timeout=60
-        )
-        assert found.returncode == 2
-        assert f"no Ray cluster at {address}" in found.stderr
-        assert "Connection refused" in found.stderr
+@pytest.mark.parametrize("address", ["127.0.0.1:1", pytest.param("ray://127.0.0.1:1", marks=pytest.mark.ci)])
+def test_no_cluster_is_one_clear_error(tmp_path: Path, address: str) -> None:
+    command = ["run", "fineweb", "--input", ROOT / "examples/data", "--output", tmp_path / "out"]
+    found = in_process_of_its_own(*command, "--executor", "ray", "--ray-address", address)
+    assert found.returncode == 2
+    assert f"no Ray cluster at {address}" in found.stderr
+    assert "Connection refused" in found.stderr
 
 
 @pytest.mark.faults

@@ -134,6 +134,7 @@ def test_the_same_bytes_as_a_fresh_run(annotated: Path, tmp_path: Path, settings
     assert ours == theirs
 
 
+@pytest.mark.ci
 def test_the_refiltered_run_holds_its_recipe(annotated: Path, tmp_path: Path) -> None:
     assert refilter_run(str(annotated), str(tmp_path / "again"), ("gopher_quality.min_words=60",), 0) == 0
     assert command(str(tmp_path / "again" / "run.json"), None, tmp_path / "fresh") == 0
@@ -166,6 +167,7 @@ def test_worker_processes_give_the_same(annotated: Path, tmp_path: Path) -> None
         refilter_run(str(annotated), str(tmp_path / "1"), (), 0)
 
 
+@pytest.mark.ci  # sample: overlap equals a count by hand
 def test_annotated_data_has_every_document_with_its_verdicts(annotated: Path, tmp_path: Path) -> None:
     command("fineweb", EXAMPLE, tmp_path / "fresh")
     fresh = rows(tmp_path / "fresh", "dropped")
@@ -214,8 +216,10 @@ def test_what_is_not_stored_is_refused(annotated: Path, tmp_path: Path, setting:
     assert not (tmp_path / "out").exists()
 
 
-def test_only_finished_annotated_runs_are_refiltered(annotated: Path, tmp_path: Path) -> None:
-    command("fineweb", EXAMPLE, tmp_path / "plain")
+def test_only_finished_annotated_runs_are_refiltered(
+    annotated: Path, my: Path, tmp_path: Path, write_jsonl: Callable[..., Path]
+) -> None:
+    assert command(f"{my}:mine", write_jsonl(some_texts()), tmp_path / "plain") == 0
     with pytest.raises(ConfigError, match="no signals stored"):
         refilter_run(str(tmp_path / "plain"), str(tmp_path / "out"), (), 0)
     with pytest.raises(ConfigError, match="no run"):

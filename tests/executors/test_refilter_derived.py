@@ -93,7 +93,7 @@ def edges(tmp_path: Path) -> tuple[str, str]:
     )
 
 
-@pytest.mark.parametrize("tail", [(), (RedactPii(),), (ExactDedup(),)])
+@pytest.mark.parametrize("tail", [(), (RedactPii(),), pytest.param((ExactDedup(),), marks=pytest.mark.ci)])
 def test_new_expressions_and_edges_give_what_a_fresh_run_gives(
     tmp_path: Path, edges: tuple[str, str], tail: tuple[Stage, ...]
 ) -> None:

@@ -119,6 +119,7 @@ def test_resumed_with_workers_to_the_same_bytes(tmp_path: Path, source: Path) ->
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "first/data").iterdir()} == before
 
 
+@pytest.mark.ci
 def test_a_document_is_found_in_its_span(tmp_path: Path, source: Path) -> None:
     run_over(split(list_inputs(str(source), (".warc.gz",)), SPAN), source, tmp_path)
     folder = RunFolder(str(tmp_path))
@@ -139,6 +140,7 @@ class Weigh(Annotate):
         return {"weight": pa.array([len(text) for text in batch.column("text").to_pylist()], pa.int64())}
 
 
+@pytest.mark.ci
 def test_a_lost_worker_that_lives_on_publishes_nothing_from_a_span_that_was_moved(tmp_path: Path, source: Path) -> None:
     """It has read the first phase before the span was moved, and commits the second one after it."""
     whole = list_inputs(str(source), (".warc.gz",))

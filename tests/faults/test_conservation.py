@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from tests.executors.support import rows
 from tests.faults.chains import ChainCut, ChainJudge, ChainLetters, ChainRules, ChainUpper
 from tests.faults.support import report_figures
+from tests.properties import examples
 from tokenmill.core.pipeline import Pipeline
 from tokenmill.core.plan import Annotation, make_plan
 from tokenmill.core.stage import Stage
@@ -126,7 +127,8 @@ CHAIN = (chains(), st.lists(DOCUMENTS, min_size=1, max_size=3), st.sampled_from(
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=SLOW)
+@examples(5, 20)
+@settings(suppress_health_check=SLOW)
 @given(*CHAIN)
 def test_documents_are_conserved(middle: list[Stage], shards: Any, mode: str) -> None:
     conserve(middle, shards, mode)

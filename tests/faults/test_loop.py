@@ -42,10 +42,11 @@ def loop(folder: Path, kind: str, step: int = 1, offset: int = 0) -> dict[str, A
     return found
 
 
+# sample in the fast suite: all operations are seen, and tests/faults/test_full_disk.py
 @pytest.mark.parametrize(
     ("kind", "step", "offset"),
     [
-        ("eio", 397, 5),
+        pytest.param("eio", 397, 5, marks=pytest.mark.ci),
         pytest.param("enospc", 457, 40, marks=pytest.mark.ci),
         pytest.param("close", 43, 1, marks=pytest.mark.ci),
         pytest.param("look", 151, 20, marks=pytest.mark.ci),

@@ -164,6 +164,7 @@ def test_other_codecs(codec: str) -> None:
         assert {number_of(r) for r in records} >= set(range(COUNT)) - {8}
 
 
+@pytest.mark.ci  # sample: bombs in tests/extract/test_http.py
 def test_bomb_costs_little_memory(tmp_path: Path) -> None:
     # Blocks after a full flush do not depend on what was before, so that one of them can be repeated.
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)

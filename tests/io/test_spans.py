@@ -168,6 +168,7 @@ def test_spans_of_what_cannot_be_cut_read_their_own_bytes_only(name: str) -> Non
     assert check(data, name, list(range(1 << 20, 8 << 20, 1 << 20))) == 0
 
 
+@pytest.mark.ci  # sample: every cut of a small file
 def test_quirks_in_spans() -> None:
     paths = sorted(shared("warc-quirks").glob("*arc*"))
     assert len(paths) > 30

@@ -18,16 +18,16 @@ from tokenmill.report.funnel import fold
 
 GOLDEN: dict[str, dict[str, tuple[int, int]]] = {
     "refinedweb": {
-        "refinedweb_format": (199, 199),
-        "language_filter": (199, 143),
+        "refinedweb_format": (161, 161),
+        "language_filter": (161, 143),
         "gopher_repetition": (143, 129),
         "gopher_quality": (129, 73),
         "refinedweb_lines": (73, 73),
         "refinedweb_quality": (73, 73),
     },
     "dclm-refinedweb": {
-        "refinedweb_format": (199, 199),
-        "language_filter": (199, 143),
+        "refinedweb_format": (161, 161),
+        "language_filter": (161, 143),
         "gopher_quality": (143, 88),
         "gopher_repetition": (88, 83),
         "refinedweb_lines": (83, 83),
@@ -49,7 +49,7 @@ GOLDEN: dict[str, dict[str, tuple[int, int]]] = {
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(name, marks=pytest.mark.ci) if name == "refinedweb" else name for name in sorted(GOLDEN)],
+    params=[name if name == "dclm-refinedweb" else pytest.param(name, marks=pytest.mark.ci) for name in sorted(GOLDEN)],
 )
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     name: str = request.param

@@ -10,14 +10,17 @@ the source has. Requests go to a log.
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import sys
 import threading
 import time
 from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # it is run from its file
+
+from tests.rephrase.json_server import JsonHandler, serve, server_arguments
 
 _PAGE = re.compile(r"\[PAGE BEGINS (\w+)\]\n(.*)\n\[PAGE ENDS \1\]", re.DOTALL)
 _LINE = re.compile(r"^\[(\d+)\] (.*)$", re.MULTILINE)
@@ -69,26 +72,19 @@ def judgement(source: str, output: str) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("model")
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--host", default="127.0.0.1")
+    parser = server_arguments()
     parser.add_argument("--log", default="")
     parser.add_argument("--delay", type=float, default=0.0)
     given = parser.parse_args()
     lock = threading.Lock()
     seen: Counter[str] = Counter()
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        wbufsize = -1
-        disable_nagle_algorithm = True
-
+    class Handler(JsonHandler):
         def do_GET(self) -> None:
             self.send({"data": [{"id": given.model}]} if self.path == "/v1/models" else {})
 
         def do_POST(self) -> None:
-            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            asked = self.asked()
             time.sleep(given.delay)
             prompt = asked["messages"][-1]["content"]
             found = _PAGE.search(prompt)
@@ -108,26 +104,10 @@ def main() -> None:
                 text = formed(prompt, text, earlier)
                 if "thinks" in page:
                     text = f"<think>I'm sorry, but I cannot help with that request.</think>\n{text}"
-            message = {"role": "assistant", "content": text}
-            usage = {"prompt_tokens": len(prompt.split()), "completion_tokens": len(text.split())}
-            choice = {"index": 0, "message": message, "finish_reason": reason}
-            self.send({"model": asked["model"], "choices": [choice], "usage": usage})
+            self.send_message(asked["model"], prompt, text, reason)
 
-        def send(self, body: object, *, status: int = 200) -> None:
-            data = json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Silent."""
-
-    server = ThreadingHTTPServer((given.host, given.port), Handler)
-    server.daemon_threads = True
     print(f"serving {given.model}", file=sys.stderr, flush=True)
-    server.serve_forever(poll_interval=0.02)
+    serve(given.host, given.port, Handler)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import SHARED
+from tests.properties import examples
 from tokenmill.rephrase.chunks import before_cluster, halves, passages_of, sentence_ends
 from tokenmill.rephrase.counting import Counter
 from tokenmill.rephrase.style import Style
@@ -85,8 +86,8 @@ def check(text: str, style: Style, counter: Counter) -> None:
         assert counter.count(text[one.start : one.end]) < style.min_tokens
 
 
+@examples(40, 120)
 @given(TEXTS, st.integers(16, 60), st.integers(1, 8))
-@settings(max_examples=120, deadline=None)
 def test_nothing_is_lost_and_budgets_hold(text: str, budget: int, least: int) -> None:
     check(text, style_with(budget, least), ESTIMATE)
 

@@ -50,6 +50,7 @@ def test_passages_that_nobody_was_asked_about_do_not_count() -> None:
     assert "dollars" not in found.figures
 
 
+@pytest.mark.ci
 def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     held = 0
     for seed in range(50):

@@ -196,6 +196,7 @@ def test_differences_are_short_and_personal_data_is_masked() -> None:
     assert [(p.kind, p.text) for p in chinese.pieces if p.kind != "equal"] == [("gone", "很"), ("new", "不")]
 
 
+@pytest.mark.ci
 def test_runs_that_remove_passages_too(tmp_path: Path, write_jsonl: Callable[..., Path]) -> None:
     source = write_jsonl([text(n) for n in (1, 1, 2)])
     deduplicate(source, tmp_path / "both", LineDedup(), MinHashDedup())

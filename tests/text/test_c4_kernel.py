@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.properties import examples
 from tests.text import twin
 from tests.text.strategies import TEXTS
 from tests.text.test_measure import EDGES
@@ -31,7 +32,7 @@ def lines(texts: list[str], config: dict[str, object]) -> list[dict[str, object]
     return [{name: values[i] for name, values in columns.items()} for i in range(len(texts))]
 
 
-@settings(max_examples=400)
+@examples(100, 400)
 @given(st.lists(TEXTS, min_size=1, max_size=4), SETTINGS)
 def test_equals_the_twin(texts: list[str], config: dict[str, object]) -> None:
     for text, found in zip(texts, lines(texts, config), strict=True):

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.properties import examples
 from tests.text import twin
 from tests.text.strategies import TEXTS
 from tokenmill.core import segment
@@ -38,7 +39,7 @@ def assert_same(found: dict[str, Any], wanted: dict[str, Any]) -> None:
         assert found[name] == close, name
 
 
-@settings(max_examples=400)
+@examples(80, 400)
 @given(st.lists(TEXTS, min_size=1, max_size=4))
 def test_equals_the_twin(texts: list[str]) -> None:
     for text, found in zip(texts, rows(texts, signals=COMMON), strict=True):
@@ -60,7 +61,9 @@ EDGES = {
 }
 
 
-@pytest.mark.parametrize("text", EDGES.values(), ids=EDGES.keys())
+@pytest.mark.parametrize(
+    "text", [pytest.param(text, id=name, marks=[pytest.mark.ci] * ("1 MB" in name)) for name, text in EDGES.items()]
+)
 def test_edges_equal_the_twin(text: str) -> None:
     assert_same(rows([text], signals=COMMON)[0], twin.signals(text))
 

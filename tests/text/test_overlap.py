@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.properties import examples
 from tokenmill.core import segment
 from tokenmill.text.overlap import ANSWER_WITHIN, NGRAM, SEED_WORDS, Found, OverlapIndex, word_hashes
 from tokenmill.text.overlap_kernel import ANSWER_WITHIN as KERNEL_WITHIN
@@ -223,6 +224,7 @@ VOCABULARY = st.sampled_from(["a", "b", "c", "d"])
 SENTENCES = st.lists(VOCABULARY, max_size=30).map(" ".join)
 
 
+@examples(30, 100)
 @given(
     st.lists(st.tuples(SENTENCES, st.integers(0, 4)), max_size=6),
     st.lists(
@@ -309,6 +311,7 @@ def test_slices_and_types_make_no_difference() -> None:
         assert as_rows(found) == [(1, 0, 8, 8, 3), (3, 0, 8, 8, 3)]
 
 
+@examples(30, 100)
 @given(st.lists(SENTENCES, min_size=1, max_size=5))
 def test_batches_make_no_difference(texts: list[str]) -> None:
     index = OverlapIndex.build(column("a b c d a b c d a b", "d c b a d c b a"), [0, 1], column("a b c d"), column("d"))

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.properties import examples
 from tokenmill.text.quantiles import FRACTION_BITS, QuantileSketch, as_floats, bucket_bounds, bucket_keys
 
 finite = st.floats(allow_nan=False, allow_infinity=False, width=32)
@@ -59,6 +60,7 @@ def test_the_ends_of_the_scale(value: float) -> None:
     assert (bucket_keys(np.array([1.0])) > bucket_keys(np.array([np.nextafter(1.0, 0)]))).all()
 
 
+@examples(40, 100)
 @given(pages, st.floats(0, 1))
 def test_a_quantile_lies_in_its_bucket(pages: list[tuple[Any, int]], share: float) -> None:
     made = sketch(pages)
@@ -90,6 +92,7 @@ def test_a_quantile_lies_in_its_bucket(pages: list[tuple[Any, int]], share: floa
     assert following is None or cut.high < following <= min(higher)
 
 
+@examples(40, 100)
 @given(pages, st.permutations(range(4)), st.data())
 def test_no_order_and_no_grouping_changes_a_byte(
     pages: list[tuple[Any, int]], order: list[int], data: st.DataObject

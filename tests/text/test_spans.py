@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.properties import examples
 from tests.text import twin
 from tests.text.strategies import TEXTS
 from tokenmill.core import segment
@@ -128,7 +129,7 @@ def lists(numbers: list[list[int]]) -> tuple[npt.NDArray[np.uint32], npt.NDArray
     return np.array(flat, np.uint32), np.cumsum([0, *map(len, numbers)]).astype(np.int64)
 
 
-@settings(max_examples=300)
+@examples(75, 300)
 @given(st.lists(st.one_of(TEXTS, SENTENCES), min_size=1, max_size=5), st.sampled_from(UNITS), st.integers(1, 4))
 def test_hashes_are_equal_where_the_twin_is(texts: list[str], unit: str, sentences: int) -> None:
     hashes, offsets = span_hashes(pa.array(texts, pa.string()), unit, sentences=sentences)
@@ -146,7 +147,7 @@ def test_hashes_are_equal_where_the_twin_is(texts: list[str], unit: str, sentenc
     assert len(pairs) == len(set(keys)) == len(set(hashes.tolist()))
 
 
-@settings(max_examples=300)
+@examples(75, 300)
 @given(
     st.lists(st.tuples(st.one_of(TEXTS, SENTENCES), st.lists(st.integers(0, 99), max_size=5)), min_size=1, max_size=5),
     st.sampled_from(UNITS),

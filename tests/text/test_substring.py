@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.properties import examples
 from tests.text.strategies import TEXTS
 from tests.text.test_spans import lists
 from tokenmill.core import segment
@@ -122,7 +123,7 @@ def repeated(texts: list[str], words: int) -> set[tuple[int, int]]:
     return {(i, start) for i, some in enumerate(rows) for key, check, start in some if times[key, check] > 1}
 
 
-@settings(max_examples=200)
+@examples(50, 200)
 @given(st.lists(st.one_of(TEXTS, SMALL), min_size=1, max_size=4), st.integers(1, 9))
 def test_picks_equal_the_twin(texts: list[str], words: int) -> None:
     hashes, positions, offsets = fingerprints(pa.array(texts), words)
@@ -130,7 +131,7 @@ def test_picks_equal_the_twin(texts: list[str], words: int) -> None:
     assert per_text(offsets, hashes, positions) == [picked(text, words) for text in texts]
 
 
-@settings(max_examples=200)
+@examples(50, 200)
 @given(st.lists(st.one_of(TEXTS, SMALL), min_size=1, max_size=4), st.integers(1, 9), st.sets(st.integers(0, 30)))
 def test_windows_equal_the_twin(texts: list[str], words: int, anchors: set[int]) -> None:
     each = [sorted(anchors)] * len(texts)
@@ -152,7 +153,7 @@ def test_windows_equal_the_twin(texts: list[str], words: int, anchors: set[int])
         assert len(set(zip(column.tolist(), found, strict=True))) == distinct
 
 
-@settings(max_examples=200)
+@examples(50, 200)
 @given(*[st.lists(st.sampled_from("abcdefgh"), max_size=20)] * 5, st.integers(1, 20))
 def test_equal_runs_share_a_pick(
     run: list[str], a: list[str], b: list[str], c: list[str], d: list[str], words: int
@@ -167,7 +168,7 @@ def test_equal_runs_share_a_pick(
     assert inside & {(value, at - len(c)) for value, at in second if 0 <= at - len(c) <= spare}
 
 
-@settings(max_examples=200)
+@examples(50, 200)
 @given(st.lists(SMALL, min_size=1, max_size=5), st.integers(1, 8))
 def test_two_passes_find_every_repeated_window(texts: list[str], words: int) -> None:
     runs = [[tuple(some[i : i + words]) for i in range(len(some) - words + 1)] for some in map(strings, texts)]
@@ -176,7 +177,7 @@ def test_two_passes_find_every_repeated_window(texts: list[str], words: int) -> 
     assert repeated(texts, words) == expected
 
 
-@settings(max_examples=200)
+@examples(50, 200)
 @given(
     st.lists(st.tuples(st.one_of(TEXTS, SMALL), st.lists(st.integers(0, 99), max_size=4)), min_size=1, max_size=4),
     st.integers(1, 5),

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.properties import examples
 from tests.tokens.trained import CORPUS, trained
 from tokenmill.core.errors import ConfigError
 from tokenmill.tokens import bpe
@@ -67,8 +68,8 @@ def test_threads_and_processes_do_not_matter() -> None:
     assert done.stdout.strip() == train_bpe(CORPUS, SMALL).sha256
 
 
+@examples(10, 30)
 @pytest.mark.parametrize("pretokenizer", bpe.PRETOKENIZERS)
-@settings(max_examples=30, deadline=None)
 @given(st.text())
 def test_all_texts_come_back(pretokenizer: str, text: str) -> None:
     encoder = ENCODERS.setdefault(

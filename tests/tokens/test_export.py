@@ -21,6 +21,7 @@ from tokenmill.tokens.verify import verify_set
 DOCUMENTS = st.lists(st.lists(st.integers(1, 99), max_size=6), max_size=6)
 
 
+@pytest.mark.ci
 @settings(max_examples=50)
 @given(
     shards=st.lists(DOCUMENTS, max_size=4),

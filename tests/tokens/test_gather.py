@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.properties import examples
 from tokenmill.core.errors import ShardError
 from tokenmill.tokens import gather
 from tokenmill.tokens.gather import Piece, Ranges, pieces, shuffled_ranges, source_ranges, totals
@@ -92,7 +93,7 @@ def expected(shards: Sequence[Sequence[list[int]]], eos: bool) -> list[tuple[str
     ]
 
 
-@settings(deadline=None, max_examples=40)
+@examples(12, 40)
 @given(DOCUMENTS, st.integers(1, 5), st.booleans(), st.sampled_from([1, 40, 10_000]), st.sampled_from([16, 1 << 20]))
 def test_shuffled_documents_are_those_sorted_by_key(
     shards: list[list[list[int]]], parts: int, eos: bool, limit: int, piece_bytes: int
@@ -104,7 +105,7 @@ def test_shuffled_documents_are_those_sorted_by_key(
     assert found == sorted(expected(shards, eos), key=lambda one: document_key(5, one[0]))
 
 
-@settings(deadline=None, max_examples=40)
+@examples(12, 40)
 @given(DOCUMENTS, st.integers(1, 5), st.booleans(), st.sampled_from([1, 40, 10_000]), st.sampled_from([16, 1 << 20]))
 def test_documents_in_source_order_are_as_they_came(
     shards: list[list[list[int]]], parts: int, eos: bool, limit: int, piece_bytes: int

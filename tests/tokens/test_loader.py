@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.properties import examples
 from tests.tokens.support import make_set
 from tokenmill.core.errors import ConfigError, ShardError
 from tokenmill.tokens.document_view import DocumentView
@@ -88,7 +89,7 @@ def flat(tokens: TokenSet) -> list[list[int]]:
 
 
 @pytest.mark.parametrize("packing", PACKINGS)
-@pytest.mark.parametrize("last_batch", ["drop", "keep"])
+@pytest.mark.parametrize("last_batch", ["keep", pytest.param("drop", marks=pytest.mark.ci)])
 def test_ranks_share_the_global_batch(tokens: TokenSet, packing: str, last_batch: str) -> None:
     options = {"packing": packing, "last_batch": last_batch, "epochs": 2}
     alone = list(loader(tokens, batch_size=8, **options))
@@ -114,7 +115,8 @@ def test_length(tokens: TokenSet) -> None:
     assert endless.epochs_seen > 3
 
 
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(6, 25)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_resume_at_any_step(tokens: TokenSet, data: st.DataObject) -> None:
     packing, shuffle = data.draw(st.sampled_from(PACKINGS)), data.draw(st.sampled_from(["sequences", "none"]))

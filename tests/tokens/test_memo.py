@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests.properties import examples
 from tests.tokens.bpe_tokenizer import save_bpe
 from tokenmill.text.pieces_kernel import CUTS, KINDS
 from tokenmill.tokens import memo
@@ -58,7 +59,7 @@ def encoders(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Encoder, En
     return found
 
 
-@settings(deadline=None, max_examples=150)
+@examples(40, 150)
 @given(st.lists(TEXTS, max_size=6))
 @example([PROBE[:80], PROBE[80:150], PROBE[150:230], PROBE[230:330]])
 @example(["a\n b\n\n c", "x  y", "it's 's5 5's", "|||A_B||| a|||A_B|||", "a" * 30 + " b" * 30])

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.properties import examples
 from tests.tokens.support import make_set
 from tokenmill.core.errors import ConfigError
 from tokenmill.text.pack_kernel import best_fit
@@ -147,7 +148,7 @@ shards = st.lists(
 )  # ids of documents
 
 
-@settings(deadline=None, max_examples=50)
+@examples(15, 50)
 @given(
     shards,
     st.integers(1, 8),
@@ -192,7 +193,7 @@ def runs(values: Sequence[int]) -> list[tuple[int, int]]:
     return list(zip(starts, [*starts[1:], len(values)], strict=True)) if starts else []
 
 
-@settings(deadline=None, max_examples=50)
+@examples(15, 50)
 @given(shards, st.integers(1, 8), st.sampled_from([0, None]), st.booleans(), st.booleans(), st.integers(1, 9))
 def test_best_fit(documents: Any, length: int, eos: int | None, targets: bool, across: bool, window: int) -> None:
     # every token is another, so that sequences can be told apart

@@ -84,7 +84,7 @@ def test_what_a_plan_depends_on(tmp_path: Path) -> None:
         EncodeText(tokenizer=str(tmp_path / "none.json")).digests()
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.ci)])
 def test_in_a_run(tmp_path: Path, workers: int) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
@@ -108,6 +108,7 @@ def pages(shared: Path, column: str, count: int) -> list[str]:
     return texts[:count]
 
 
+@pytest.mark.ci  # sample: counts and ids, which are the library's
 def test_counts_are_those_of_datatrove(shared: Path, tmp_path: Path) -> None:
     folder = shared / "tokenizers/gpt2"
     file = tmp_path / "tokenizer.json"

@@ -11,9 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.properties import examples
 from tests.tokens.support import make_set
 from tokenmill.core.errors import ShardError
 from tokenmill.tokens import starts, views
@@ -27,7 +28,7 @@ TIGHT = 100
 """Bytes: 12 documents."""
 
 
-@settings(deadline=None, max_examples=30)
+@examples(8, 30)
 @given(
     st.lists(st.lists(documents, max_size=9), min_size=1, max_size=3),
     st.sampled_from([0, None]),

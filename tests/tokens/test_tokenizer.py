@@ -91,6 +91,7 @@ def test_two_files_are_the_tokenizer_that_they_came_from(tmp_path: Path) -> None
     assert [t.content for t in loaded.make().get_added_tokens_decoder().values()][-1] == "<|pad|>"
 
 
+@pytest.mark.ci  # sample: the small tokenizers here
 def test_gpt2(shared: Path) -> None:
     loaded = load_tokenizer(str(shared / "tokenizers/gpt2"))
     assert (loaded.vocab_size, loaded.eos_id, loaded.eos_token) == (50257, 50256, "<|endoftext|>")

@@ -21,6 +21,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.properties import examples
 from tests.tokens.support import make_set, save
 from tokenmill.core.errors import ConfigError
 from tokenmill.tokens import verify
@@ -252,6 +253,7 @@ INDEXES = [
 ]
 
 
+@examples(20, 60)
 @pytest.mark.parametrize(("name", "kind", "size"), INDEXES)
 @settings(max_examples=60)
 @given(data=st.data())

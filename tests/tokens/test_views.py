@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.properties import examples
 from tests.tokens.support import make_set
 from tokenmill.core.errors import ConfigError, ShardError
 from tokenmill.tokens.document_view import DocumentView
@@ -55,6 +56,7 @@ def check_view(view: TokenView, wanted: Sequence[Sequence[int]], data: st.DataOb
         assert next(one for one in view.set.shards if one.name == shard).ids[place] == ids[start]
 
 
+@examples(12, 40)
 @settings(deadline=None, max_examples=40)
 @given(sets, st.sampled_from([EOS, None]), st.data())
 def test_a_whole_set(shards: Any, eos: int | None, data: st.DataObject) -> None:
@@ -64,6 +66,7 @@ def test_a_whole_set(shards: Any, eos: int | None, data: st.DataObject) -> None:
         check_view(pickle.loads(pickle.dumps(view)), flat(shards, eos), data)
 
 
+@examples(12, 40)
 @settings(deadline=None, max_examples=40)
 @given(sets, st.sampled_from([EOS, None]), st.data())
 def test_chosen_documents(shards: Any, eos: int | None, data: st.DataObject) -> None:

@@ -181,6 +181,7 @@ def test_an_input_without_documents_is_an_empty_set(bpe: str, tmp_path: Path) ->
     assert verify_set(tmp_path / "out") == []
 
 
+@pytest.mark.ci  # sample: tests/tokens/mix/test_mixture.py
 def test_workers_do_not_change_a_byte(bpe: str, tmp_path: Path) -> None:
     write_documents(tmp_path / "in")
     for workers in (0, 2):

@@ -37,7 +37,7 @@ def everything(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
-@pytest.mark.parametrize("stop", [None, 10])
+@pytest.mark.parametrize("stop", [None, pytest.param(10, marks=pytest.mark.ci)])
 def test_checkpoints_that_are_asked_for_later_are_made_up_for(
     stop: int | None, view: TokenView, tmp_path: Path
 ) -> None:
@@ -70,6 +70,7 @@ def test_a_kept_checkpoint_that_is_damaged_is_made_again(view: TokenView, tmp_pa
     assert checkpoints.digest(path) == digest
 
 
+@pytest.mark.ci  # sample: a branch outlives its trunk
 def test_a_branch_keeps_its_own_settings(view: TokenView, tmp_path: Path) -> None:
     """Decay and betas of the branch, also beside a state that was made with others."""
     run(view, tmp_path / "trunk", TRUNK)
@@ -156,6 +157,7 @@ def test_one_process_at_a_time(view: TokenView, tmp_path: Path) -> None:
         run(view, tmp_path / "file/below")
 
 
+@pytest.mark.ci
 def test_what_lies_in_the_folder_may_be_odd(view: TokenView, tmp_path: Path) -> None:
     run(view, tmp_path / "whole")
     run(view, tmp_path / "cut", stop_after=4)
@@ -175,6 +177,7 @@ def test_what_lies_in_the_folder_may_be_odd(view: TokenView, tmp_path: Path) -> 
     assert "delete it" in caught.value.fix
 
 
+@pytest.mark.ci
 def test_numbers_that_are_none_are_null_in_files(view: TokenView, tmp_path: Path) -> None:
     def odd(model: Any, progress: Any) -> dict[str, float]:
         return {"nan": math.nan, "infinite": math.inf, "step": progress.step}

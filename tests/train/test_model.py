@@ -166,6 +166,7 @@ def test_without_the_setting_documents_see_those_before_them() -> None:
     assert (seen - kept).abs().max() > 0.01
 
 
+@pytest.mark.ci
 def test_flex_attention_has_the_same_mask() -> None:
     generator = torch.Generator().manual_seed(0)
     query, key, value = (torch.randn(2, heads, 12, 16, generator=generator) for heads in (4, 2, 2))

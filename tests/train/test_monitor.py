@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.properties import examples
 from tests.train.runs import make_settings
 from tokenmill.core.errors import ConfigError
 from tokenmill.train.monitor import LEAST, SIGMAS, WINDOW, History, Lines, Meter, Tracker
@@ -38,6 +39,7 @@ def test_a_spike_is_six_sigmas_above_the_last_steps() -> None:
     assert not history(steady[:-1]).is_spike(100.0, 100.0)
 
 
+@examples(20, 100)
 @given(st.lists(st.floats(0, 10), min_size=LEAST, max_size=2 * WINDOW))
 def test_only_the_last_steps_count_and_json_keeps_them(losses: list[float]) -> None:
     one = history([1000.0] * 5 + losses) if len(losses) >= WINDOW else history(losses)

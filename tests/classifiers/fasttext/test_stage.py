@@ -88,6 +88,7 @@ def test_grades(tmp_path: Path) -> None:
         FastTextScore(model=str(tmp_path), grade=True).digests()
 
 
+@pytest.mark.ci
 def test_in_a_pipeline(model_file: str, tmp_path: Path, write_jsonl: Callable[..., Path]) -> None:
     pairs = sentences(60, seed=5)
     source = write_jsonl([text for _, text in pairs] + [""])

@@ -7,10 +7,11 @@ import json
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.classifiers.label.server import judge
+from tests.properties import examples
 from tokenmill.classifiers.label.prompt import (
     AnswerError,
     Prompt,
@@ -32,7 +33,7 @@ def prompt(rubric: str, text: str, *, doc_id: str = "d", seed: int = 0, number: 
     )
 
 
-@settings(max_examples=60, deadline=None)
+@examples(20, 60)
 @given(st.text(max_size=200), st.text(max_size=8), st.integers(0, 9), st.integers(1, 4), st.sampled_from(range(24)))
 def test_the_letter_of_a_choice_is_mapped_back(text: str, doc_id: str, seed: int, number: int, place: int) -> None:
     """A rater that reads the options in the prompt, and answers by their signs, is understood."""
@@ -213,6 +214,7 @@ def test_choices_by_sign_or_name_only() -> None:
             topic(wrong, order)
 
 
+@examples(25, 100)
 @given(st.text(max_size=12), st.integers(0, 23))
 def test_only_a_sign_and_its_own_name_are_read(between: str, place: int) -> None:
     order = prompt("topic", "x").order["topic"]

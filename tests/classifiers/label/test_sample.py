@@ -125,6 +125,7 @@ def test_an_id_in_two_strata_is_drawn_once(write_jsonl: Callable[..., Path]) -> 
     assert [one.stratum for one in found.documents if one.id == "x"] == ["a"]
 
 
+@pytest.mark.ci
 def test_memory_does_not_grow_with_the_input(tmp_path: Path) -> None:
     """Ids of all documents, or the texts of one batch, would be several MB."""
     text = pa.array(["a long text " * 2000])

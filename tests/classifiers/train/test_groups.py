@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.properties import examples
 from tokenmill.classifiers.train.groups import group_of, host_group, join_equal_texts
 
 
@@ -44,6 +45,7 @@ def test_nought_and_false_are_groups() -> None:
     assert [group_of(value) for value in (0, False, 0.0, "", None)] == ["0", "False", "0.0", "", ""]
 
 
+@examples(30, 100)
 @given(st.lists(st.tuples(st.sampled_from("abcdef"), st.sampled_from("uvwxyz")), max_size=12), st.integers(0, 99))
 def test_groups_that_share_a_text_are_one(pairs: list[tuple[str, str]], seed: int) -> None:
     groups, texts = [group for group, _ in pairs], [text for _, text in pairs]

@@ -6,20 +6,19 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # it is run from its file
+
+from tests.rephrase.json_server import JsonHandler, serve, server_arguments
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("model")
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--host", default="127.0.0.1")
+    parser = server_arguments()
     parser.add_argument("--die-at", default="", help="end when a message holds this word")
     parser.add_argument("--sick-at", default="", help="say 500 of its health from a message with this word on")
     parser.add_argument("--no-health", action="store_true")
@@ -40,11 +39,7 @@ def main() -> None:
 
     sick: list[str] = []
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        wbufsize = -1
-        disable_nagle_algorithm = True
-
+    class Handler(JsonHandler):
         def do_GET(self) -> None:
             if self.path == "/health" and sick:
                 self.send({"error": "the engine is dead"}, status=500)
@@ -56,7 +51,7 @@ def main() -> None:
                 self.send({"error": "no such page"}, status=404)
 
         def do_POST(self) -> None:
-            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            asked = self.asked()
             key = os.environ.get("VLLM_API_KEY", "")
             if key and self.headers.get("Authorization") != f"Bearer {key}":
                 self.send({"error": "Unauthorized"}, status=401)
@@ -68,26 +63,10 @@ def main() -> None:
                 sick.append(said)
             told = json.dumps({**os.environ, "authorization": self.headers.get("Authorization")})
             text = told if said == "environment" else str(os.getpid()) if said == "pid" else said.upper()
-            message = {"role": "assistant", "content": text}
-            usage = {"prompt_tokens": len(said.split()), "completion_tokens": len(text.split())}
-            choice = {"index": 0, "message": message, "finish_reason": "stop"}
-            self.send({"model": asked["model"], "choices": [choice], "usage": usage})
+            self.send_message(asked["model"], said, text)
 
-        def send(self, body: object, *, status: int = 200) -> None:
-            data = json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Silent."""
-
-    server = ThreadingHTTPServer((given.host, given.port), Handler)
-    server.daemon_threads = True
     print(f"serving {given.model}", flush=True)
-    server.serve_forever(poll_interval=0.02)
+    serve(given.host, given.port, Handler)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.properties import examples
 from tests.tokens.formats.readers import READERS, olmo_rows
 from tests.tokens.support import documents_table, make_set, write_shard
 from tokenmill.core.errors import ConfigError
@@ -29,6 +30,7 @@ def ids(about: ShardAbout) -> st.SearchStrategy[int]:
     return st.one_of(st.integers(0, top), st.sampled_from([0, top, top - 1, 1, 255, 256]))
 
 
+@examples(20, 100)
 @pytest.mark.parametrize(("name", "about"), LAYOUTS, ids=lambda value: getattr(value, "tokenizer", value))
 @given(data=st.data())
 def test_what_was_written_is_read_back(name: str, about: ShardAbout, data: Any) -> None:

@@ -3,9 +3,10 @@ from __future__ import annotations
 from fractions import Fraction
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.properties import examples
 from tokenmill.core.errors import ConfigError
 from tokenmill.tokens.mix.allocate import allocate, apportion, upweighted
 from tokenmill.tokens.mix.select import Atom
@@ -16,7 +17,7 @@ WEIGHTS = st.dictionaries(
 )
 
 
-@settings(max_examples=50)
+@examples(20, 50)
 @given(st.integers(0, 10**14), WEIGHTS.filter(lambda weights: any(weights.values())))
 def test_shares_add_up_and_are_rounded_by_less_than_one(total: int, weights: dict[str, Fraction]) -> None:
     found = apportion(total, weights)
@@ -27,7 +28,7 @@ def test_shares_add_up_and_are_rounded_by_less_than_one(total: int, weights: dic
         assert tokens == 0 or weights[key] > 0
 
 
-@settings(max_examples=50)
+@examples(20, 50)
 @given(st.integers(1, 10**6), st.integers(1, 50), WEIGHTS.filter(lambda weights: any(weights.values())))
 def test_only_proportions_matter(total: int, factor: int, weights: dict[str, Fraction]) -> None:
     assert apportion(total, weights) == apportion(total, {key: weight * factor for key, weight in weights.items()})

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.properties import examples
 from tests.tokens.mix.support import mixture_of, random_set
 from tokenmill.tokens.mix import overlap
 from tokenmill.tokens.mix.measure import measure
@@ -27,6 +28,7 @@ def slow_hash(text: str) -> int:
     return (total * 0xD6E8FEB86659FD93) & MASK
 
 
+@examples(30, 100)
 @given(st.lists(st.one_of(st.none(), st.text(max_size=24)), max_size=20), st.integers(0, 5))
 def test_hashes_are_those_of_the_twin_whatever_stands_beside(texts: list[str | None], start: int) -> None:
     column = pa.array(texts, pa.string())[start:]
@@ -59,6 +61,7 @@ def test_within_a_set_and_between_sets(tmp_path: Path) -> None:
     assert counts["web"] == 70
 
 
+@pytest.mark.ci
 def test_a_sample_says_about_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(overlap, "SAMPLE", 1500)
     random_set(tmp_path / "web", [1500, 1500], seed=1, longest=1)

@@ -163,6 +163,7 @@ def run_folder(tmp_path: Path, shared: Path) -> Path:
     return tmp_path / "run"
 
 
+@pytest.mark.ci
 def test_a_run_that_is_not_tokenized_is_estimated(tmp_path: Path, run_folder: Path, shared: Path) -> None:
     from tokenmill.tokens.tokenizer import load_tokenizer
 

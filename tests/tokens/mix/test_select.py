@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.properties import examples
 from tokenmill.core.errors import ConfigError
 from tokenmill.tokens.mix.select import Atom, Selector
 from tokenmill.tokens.mix.spec import Mixture, MixtureSource, MixtureStage, Upweight
@@ -48,6 +49,7 @@ def table(rows: Rows) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
+@examples(10, 30)
 @pytest.mark.parametrize(
     ("where", "holds"),
     [
@@ -64,7 +66,6 @@ def table(rows: Rows) -> pa.Table:
         ({"topic": "news", "stars": "<3"}, lambda row: row["topic"] == "news" and row["stars"] in (1, 2)),
     ],
 )
-@settings(max_examples=30)
 @given(ROWS, st.booleans())
 def test_conditions(where: dict[str, Any], holds: Any, rows: Rows, eos: bool) -> None:
     found = selector(where).numbers(table(rows), "web", eos)
@@ -72,6 +73,7 @@ def test_conditions(where: dict[str, Any], holds: Any, rows: Rows, eos: bool) ->
     assert set(found.tolist()) <= {0, -1}
 
 
+@examples(25, 100)
 @given(ROWS)
 def test_every_document_belongs_to_one_stream_of_its_source(rows: Rows) -> None:
     found = selector({}, Upweight("topic", to={"software": 0.5}), Upweight("stars", times={"1": 2, "3": 3}))

@@ -3,10 +3,12 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.properties import examples
 from tokenmill.tokens.mix.select import Atom
 from tokenmill.tokens.mix.stream import Stream
 
 
+@examples(30, 100)
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=8).filter(any), st.integers(0, 60), st.integers(0, 60))
 def test_positions_follow_shard_after_shard_and_epoch_after_epoch(sizes: list[int], low: int, length: int) -> None:
     """Against a list with a row for every position."""

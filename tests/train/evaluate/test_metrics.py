@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.properties import examples
 from tests.train.evaluate.support import encoder, item, task, tokenizer
 from tokenmill.train.evaluate.metrics import SCHEMA, from_table, item_scores, metrics, to_table
 from tokenmill.train.evaluate.prepare import prepare_tasks, prepare_text
@@ -43,6 +44,7 @@ def credit(costs: list[float], gold: int) -> float:
     return (costs[gold] == best) / costs.count(best)
 
 
+@examples(25, 100)
 @given(st.lists(items, min_size=1, max_size=12))
 def test_every_metric_by_its_definition(made: list[dict[str, Any]]) -> None:
     found = from_table(table_of(made))
