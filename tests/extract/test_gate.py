@@ -7,7 +7,7 @@ import pytest
 from tokenmill.core.doc import Doc
 from tokenmill.core.errors import ConfigError
 from tokenmill.core.rule import Drop
-from tokenmill.extract.gate import LanguageGate, longest_blocks
+from tokenmill.extract.gate import LanguageGate
 
 ENGLISH = "The committee met on Tuesday to discuss the budget for the coming year and the plans for a new library. "
 GERMAN = "Der Ausschuss traf sich am Dienstag, um den Haushalt für das kommende Jahr und die neue Bücherei zu beraten. "
@@ -59,16 +59,8 @@ def test_zero_min_score_keeps_everything() -> None:
     assert judge(f"<p>{GERMAN * 5}</p>", LanguageGate(min_score=0.0)) is None
 
 
-def test_longest_blocks() -> None:
-    text = "menu\n" + "b" * 30 + "\nx\n" + "a" * 50
-    assert longest_blocks(text, 2, 20) == ["a" * 20, "b" * 20]
-    assert longest_blocks(text, 1, 20) == ["a" * 20]
-    assert longest_blocks("a &amp; b\nc", 3, 100) == ["a & b c"]
-    assert longest_blocks("", 3, 100) == [""]
-
-
 def test_digests_name_the_model_and_refuse_an_empty_list() -> None:
-    assert len(LanguageGate().digests()["model"]) == 64
+    assert {name: len(digest) for name, digest in LanguageGate().digests().items()} == {"model": 64, "block_model": 64}
     with pytest.raises(ConfigError):
         LanguageGate(languages=()).digests()
     with pytest.raises(ConfigError):

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.extract.prescan_twin import twin
+from tests.properties import examples
 from tokenmill.extract.prescan import prescan
 
 MANY = 200_000
@@ -90,7 +91,7 @@ PIECES = [
 ]
 
 
-@settings(max_examples=400, deadline=None)
+@examples(100, 400)
 @given(st.lists(st.sampled_from(PIECES), max_size=60).map("".join), st.integers(0, 80))
 def test_kernel_equals_twin(page: str, limit: int) -> None:
     assert prescan(page.encode(), limit) == twin(page.encode(), limit)

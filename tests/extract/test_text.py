@@ -22,7 +22,23 @@ PAGE = (
     + "".join(f"<p>{i}. {SENTENCE * 3}</p>" for i in range(5))
     + "</article><footer>All rights reserved by the footer</footer></body></html>"
 )
-STAGES = [ExtractText(), ExtractText(fast=False, focus="precision"), ExtractText(extractor="resiliparse")]
+STAGES = [
+    ExtractText(),
+    ExtractText(fast=False, focus="precision"),
+    ExtractText(extractor="resiliparse"),
+]
+SKIMMING = [ExtractText(extractor="skim"), ExtractText(extractor="cascade")]
+WAYS = ("by bus", "on foot", "in a small boat", "with her brother", "through the old forest")
+STORY = (
+    f"<html><head><title>T</title><script>var x;</script></head><body>{NAV}<article><h1>A heading</h1>"
+    + "".join(
+        f"<p>{i}. On day {i} she went to the town {way}, because nobody had told her about the {i + 3} bridges that "
+        f"the flood of the year before had taken away, and the way back took her {i + 7} hours. {SENTENCE}</p>"
+        for i, way in enumerate(WAYS)
+    )
+    + "</article><footer>All rights reserved by the footer</footer></body></html>"
+)
+"""Paragraphs that are no copies of each other, of which skim would keep one."""
 
 
 def text_of(html: str, stage: ExtractText | None = None) -> str | None:
@@ -44,9 +60,70 @@ def test_content_without_boilerplate(stage: ExtractText) -> None:
     assert text == text.strip()
 
 
+@pytest.mark.parametrize("stage", SKIMMING, ids=repr)
+def test_content_without_boilerplate_by_skim(stage: ExtractText) -> None:
+    stage.setup()
+    text = text_of(STORY, stage)
+    assert text is not None
+    assert text.count(SENTENCE.strip()) == 5
+    assert all(way in text for way in WAYS)
+    assert "Menu entry" not in text
+    assert "var x" not in text
+    assert text == text.strip()
+    assert (text_of(PAGE, stage) or "").count(SENTENCE.strip()) == 3  # a paragraph that stands five times is kept once
+
+
 @pytest.mark.parametrize("html", ["", " ", "<html><body></body></html>", "<script>x</script>", "<html><body><p> </p>"])
 def test_no_text(html: str) -> None:
     assert text_of(html) is None
+
+
+@pytest.mark.parametrize("extractor", ["skim", "cascade"])
+def test_skim_takes_what_it_needs_from_one_pass(extractor: str) -> None:
+    head = (
+        '<html lang="en-GB"><head><title>The &amp; title</title><link rel=canonical href="/a?b&amp;c">'
+        '<meta property="article:published_time" content="2024-05-06T07:08:09+02:00">'
+    )
+    stage = ExtractText(extractor=extractor)
+    page = STORY.replace("<html><head><title>T</title>", head)
+    found = stage.rewrite(Doc(html=page, url="https://example.org/x/y"))
+    assert isinstance(found, dict)
+    assert set(found) == set(stage.columns_added())
+    assert found["title"] == "The & title"
+    assert found["html_language"] == "en-GB"
+    assert found["canonical_url"] == "https://example.org/a?b&c"
+    assert found["published"].startswith("2024-05-06")
+    assert found["extracted_by"] == "skim"
+    assert 0.8 < found["extract_confidence"] <= 1
+
+
+def test_the_cascade_asks_trafilatura_above_the_threshold_and_within_its_limits() -> None:
+    never, always = ExtractText(extractor="cascade", min_gain=2.0), ExtractText(extractor="cascade", min_gain=-2.0)
+    small = ExtractText(extractor="cascade", min_gain=-2.0, max_elements=5)
+    by = {
+        name: stage.rewrite(Doc(html=STORY)) for name, stage in (("never", never), ("always", always), ("small", small))
+    }
+    assert {name: found["extracted_by"] for name, found in by.items() if isinstance(found, dict)} == {
+        "never": "skim",
+        "always": "trafilatura",
+        "small": "skim",
+    }
+    assert by["always"]["text"] == text_of(STORY)  # type: ignore[index]
+    assert isinstance(never.rewrite(Doc(html="<html><body><img src=x><script>y</script></body></html>")), Drop)
+
+
+def test_skim_writes_markdown() -> None:
+    page = STORY.replace("<p>0. ", "<h2>A part</h2><p>0. <strong>Strong</strong> ")
+    text = text_of(page, ExtractText(extractor="skim", markdown=True)) or ""
+    assert "## A part" in text
+    assert "**Strong**" in text
+    assert "**" not in (text_of(page, ExtractText(extractor="skim")) or "")
+
+
+def test_focus_moves_the_cut_of_skim() -> None:
+    cuts = [ExtractText(extractor="skim", focus=focus)._skim.cut for focus in ("recall", "balanced", "precision")]
+    assert cuts == sorted(cuts)
+    assert len(set(cuts)) == 3
 
 
 def test_comments_and_tables_are_settings() -> None:
@@ -136,6 +213,7 @@ def test_order_of_documents_does_not_matter() -> None:
     assert len(set(alone[2:])) == 1  # a page seen four times is not deduplicated away
 
 
+@pytest.mark.ci
 def test_same_text_as_the_library_alone(shared: Path) -> None:
     """The settings object and the element lookup that save time change nothing."""
     from lxml.html import HtmlElementClassLookup
@@ -174,9 +252,26 @@ def test_any_page_gives_clean_text_or_a_reason(pieces: list[str]) -> None:
 def test_digests_are_the_versions_of_the_libraries() -> None:
     assert set(ExtractText().digests()) == {"trafilatura", "lxml", "justext", "resiliparse"}
     assert set(ExtractText(extractor="resiliparse").digests()) == {"resiliparse"}
+    assert set(ExtractText(extractor="skim").digests()) == {"block_model"}
+    assert set(ExtractText(extractor="cascade").digests()) == {"trafilatura", "lxml", "justext", "block_model"}
 
 
-@pytest.mark.parametrize("stage", [ExtractText(extractor="other"), ExtractText(focus="other")])
+@pytest.mark.parametrize(
+    "stage",
+    [
+        ExtractText(extractor="other"),
+        ExtractText(focus="other"),
+        ExtractText(markdown=True),
+        ExtractText(extractor="cascade", markdown=True),
+        ExtractText(block_model="x.npz"),
+        ExtractText(extractor="skim", block_model="no-such.npz"),
+        ExtractText(extractor="skim", min_gain=0.1),
+        ExtractText(extractor="skim", comments=True),
+        ExtractText(extractor="cascade", tables=False),
+        ExtractText(extractor="skim", main_content=False),
+    ],
+    ids=repr,
+)
 def test_unknown_settings(stage: ExtractText) -> None:
     with pytest.raises(ConfigError):
         stage.digests()

@@ -234,6 +234,21 @@ def clusters(
 
 
 @app.command()
+def explain(
+    page: Annotated[str, typer.Argument(help="an HTML file; - for standard input")],
+    focus: Annotated[str, typer.Option("--focus", help="balanced, precision or recall")] = "balanced",
+    model: Annotated[Optional[str], typer.Option("--model", help="another model of blocks (a file)")] = None,
+    url: Annotated[Optional[str], typer.Option("--url", help="address of the page, for relative links")] = None,
+    text: Annotated[bool, typer.Option("--text", help="print only the text that is kept")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Show what skim keeps of a page: every block with its probability."""
+    from tokenmill.cli.explain import explain_page
+
+    explain_page(page, focus=focus, model=model, url=url, text=text, as_json=json)
+
+
+@app.command()
 def stages(name: Annotated[Optional[str], typer.Argument(help="a stage; without it, all are listed")] = None) -> None:
     """List the stages, or show one with its settings, rules and sources."""
     from tokenmill.cli.stages import show_stage, show_stages

@@ -6,6 +6,7 @@ import html as html_module
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pyarrow as pa
@@ -17,17 +18,24 @@ from tokenmill.core.stage import Rewrite
 from tokenmill.extract import decode as _  # noqa: F401 - registers the stage that the plan puts before this one
 from tokenmill.extract import prescan
 from tokenmill.extract.sanitize import sanitize, without_forbidden_references
+from tokenmill.extract.skim.skim import CUTS, DEFAULT, Skim, Skimmed, skimmed_of
 
-_LIBRARIES = {"trafilatura": ("trafilatura", "lxml", "justext"), "resiliparse": ("resiliparse",)}
-_FOCUSES = ("balanced", "precision", "recall")
+_LIBRARIES = {
+    "trafilatura": ("trafilatura", "lxml", "justext", "resiliparse"),
+    "resiliparse": ("resiliparse",),
+    "skim": (),
+    "cascade": ("trafilatura", "lxml", "justext"),
+}
+_SKIMMING = ("skim", "cascade")
 _LARGE_PAGE = 1 << 20
+_FACTS = ("title", "html_language", "canonical_url", "published")
 
 
 class ExtractText(Rewrite):
     """Takes the main content out of a page; menus, footers, adverts and comments stay behind.
 
     A page that the extractor cannot take goes another way rather than being lost: deeper than libxml2's limit,
-    to resiliparse; of a shape that no parser survives, to the visible text of the linear pre-scan.
+    to resiliparse; of a shape that no parser survives, to the visible text of the linear pre-scan. skim takes any page.
     Reason: `no_text`.
     """
 
@@ -36,12 +44,23 @@ class ExtractText(Rewrite):
     adds: ClassVar[Mapping[str, pa.DataType]] = {"text": pa.string()}
 
     extractor: str = "trafilatura"
-    """Who extracts: "trafilatura" (better) or "resiliparse" (about ten times as fast). Measured in
-    docs/extraction.md."""
+    """Who extracts: "trafilatura", "resiliparse" (about ten times as fast, worse), "skim" (a linear scan and a learned
+    model of blocks) or "cascade" (skim, and trafilatura for the few pages where it is expected to do better). Measured
+    in docs/extraction.md. The last two add columns: title, html_language, canonical_url, published, extract_confidence,
+    extracted_by ("skim", "trafilatura"; "skim_cut" where a page had more blocks than are judged)."""
     fast: bool = True
     """trafilatura without the comparison with readability and justext: 1.5 times as fast, same quality."""
     focus: str = "balanced"
-    """trafilatura's "balanced", "precision" or "recall"."""
+    """"balanced", "precision" or "recall": trafilatura's, and for skim the probability from which a block is kept
+    (0.6, 0.7, 0.5)."""
+    markdown: bool = False
+    """Markdown instead of plain text: headings, lists, tables, links, emphasis, code. Only skim can."""
+    block_model: str | None = None
+    """Another model of blocks for skim than the one that comes with the package: the path of a file that
+    `python -m tools.skim.train` wrote."""
+    min_gain: float | None = None
+    """Which pages the cascade sends to trafilatura: those where it is expected to win more F1. Default: the model's own
+    threshold, which takes at most 5 % of a crawl's pages."""
     comments: bool = False
     """Keep reader comments. Default false, as FineWeb; true costs 2 points of precision on articles."""
     main_content: bool = True
@@ -65,9 +84,21 @@ class ExtractText(Rewrite):
     """Most text taken by the pre-scan from a page that is left to it. Bytes of UTF-8; default 1 MiB."""
 
     def setup(self) -> None:
-        prescan.warm_up()
-        self._extract("<html><body><p>a</p></body></html>")
-        self._resiliparse("<html><body><p>a</p></body></html>")
+        page = "<html><body><p>a</p></body></html>"
+        if self.extractor in _SKIMMING:
+            self._skim.page(page)
+        if self.extractor in ("trafilatura", "resiliparse"):
+            prescan.warm_up()
+            self._extract(page)
+            self._resiliparse(page)
+        if self.extractor == "cascade":
+            self._trafilatura(page)
+
+    def columns_added(self) -> Mapping[str, pa.DataType]:
+        if self.extractor not in _SKIMMING:
+            return self.adds
+        texts = dict.fromkeys((*_FACTS, "extracted_by"), pa.string())
+        return {**self.adds, **texts, "extract_confidence": pa.float32()}
 
     def digests(self) -> Mapping[str, str]:
         if self.extractor not in _LIBRARIES:
@@ -76,10 +107,8 @@ class ExtractText(Rewrite):
                 where="extract_text.extractor",
                 fix=f"one of {', '.join(_LIBRARIES)}",
             )
-        if self.focus not in _FOCUSES:
-            raise ConfigError(
-                f"no focus {self.focus!r}", where="extract_text.focus", fix=f"one of {', '.join(_FOCUSES)}"
-            )
+        if self.focus not in CUTS:
+            raise ConfigError(f"no focus {self.focus!r}", where="extract_text.focus", fix=f"one of {', '.join(CUTS)}")
         if not self.main_content and self.extractor != "resiliparse":
             raise ConfigError(
                 f"{self.extractor} cannot give all text of a page",
@@ -87,16 +116,73 @@ class ExtractText(Rewrite):
                 why="it looks for the main content, and has no other way",
                 fix='extractor="resiliparse" with main_content=false',
             )
-        return {name: _version(name) for name in dict.fromkeys((*_LIBRARIES[self.extractor], "resiliparse"))}
+        self._check_skimming()
+        versions = {name: _version(name) for name in _LIBRARIES[self.extractor]}
+        return {**versions, "block_model": self._skim.digest} if self.extractor in _SKIMMING else versions
+
+    def _check_skimming(self) -> None:
+        """ConfigError where settings of skim are given to another extractor, or those of others to skim."""
+        skimming = self.extractor in _SKIMMING
+        for name, wrong in (
+            ("markdown", self.markdown and self.extractor != "skim"),
+            ("block_model", self.block_model is not None and not skimming),
+            ("min_gain", self.min_gain is not None and self.extractor != "cascade"),
+            ("comments", self.comments and skimming),
+            ("tables", not self.tables and skimming),
+        ):
+            if wrong:
+                raise ConfigError(
+                    f"{self.extractor} has no such setting",
+                    where=f"extract_text.{name}",
+                    fix="leave it at its default, or choose another extractor",
+                )
 
     def rewrite(self, doc: Doc) -> Mapping[str, Any] | Drop:
         # `DecodeHtml` leaves it clean; what comes from elsewhere must not stop lxml, which ASCII never does
         html = doc["html"] if doc["html"].isascii() else sanitize(doc["html"])
+        if self.extractor in _SKIMMING:
+            return self._rewrite_skimming(doc, html)
         text = sanitize(self.extract(html, prescan.shape_of(doc))).strip()
         return {"text": text} if text else Drop("no_text")
 
+    def _rewrite_skimming(self, doc: Doc, html: str) -> Mapping[str, Any] | Drop:
+        skimmed = (
+            skimmed_of(doc) if self._skim == DEFAULT else self._skim.page(html, doc["url"] if "url" in doc else None)
+        )
+        text, by = self._cascade(html, skimmed)
+        text = sanitize(text).strip()
+        if not text:
+            return Drop("no_text", "extract_confidence", skimmed.confidence)
+        facts = skimmed.facts
+        return {
+            "text": text,
+            "title": facts.title,
+            "html_language": facts.language,
+            "canonical_url": facts.canonical,
+            "published": facts.published,
+            "extract_confidence": skimmed.confidence,
+            "extracted_by": by,
+        }
+
+    def _cascade(self, html: str, skimmed: Skimmed) -> tuple[str, str]:
+        """Text and who extracted it. Limits are looked at before trafilatura sees a page: it is the part that hangs."""
+        if self.extractor == "cascade" and skimmed.route > self._min_gain and self._parsable(skimmed.shape):
+            text = self._trafilatura(without_forbidden_references(html))
+            if text.strip():
+                return text, "trafilatura"
+        return skimmed.text, "skim_cut" if skimmed.unjudged else "skim"
+
+    def _parsable(self, shape: prescan.Shape) -> bool:
+        return (
+            shape.depth <= self.max_lxml_depth
+            and shape.elements <= self.max_elements
+            and shape.attributes <= self.max_attributes
+        )
+
     def extract(self, html: str, shape: prescan.Shape | None = None) -> str:
         """The main content, by the way that the shape of the page allows."""
+        if self.extractor in _SKIMMING:
+            return self._cascade(html, self._skim.page(html))[0]
         html = without_forbidden_references(html)
         shape = shape or prescan.prescan(html.encode())
         if shape.depth > self.max_depth or shape.elements > self.max_elements or shape.attributes > self.max_attributes:
@@ -104,6 +190,14 @@ class ExtractText(Rewrite):
         if shape.depth > self.max_lxml_depth:
             return self._resiliparse(html)
         return self._extract(html)
+
+    @cached_property
+    def _skim(self) -> Skim:
+        return Skim(CUTS[self.focus], self.markdown, Path(self.block_model) if self.block_model else None)
+
+    @cached_property
+    def _min_gain(self) -> float:
+        return self._skim.min_gain if self.min_gain is None else self.min_gain
 
     @cached_property
     def _extract(self) -> Callable[[str], str]:

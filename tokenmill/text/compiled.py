@@ -50,7 +50,9 @@ def lean_forced(function: Callable[..., Any]) -> Any:
 
     Python cannot call it: leaving out what that takes saves a fifth of the time of compiling.
     """
-    return numba.njit(nogil=True, _nrt=False, forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
+    return numba.njit(nogil=True, _nrt=False, forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)(
+        function
+    )
 
 
 @cache
