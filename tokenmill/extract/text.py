@@ -18,7 +18,7 @@ from tokenmill.core.stage import Rewrite
 from tokenmill.extract import decode as _  # noqa: F401 - registers the stage that the plan puts before this one
 from tokenmill.extract import prescan
 from tokenmill.extract.sanitize import sanitize, without_forbidden_references
-from tokenmill.extract.skim.skim import CUTS, DEFAULT, Skim, Skimmed, skimmed_of
+from tokenmill.extract.skim.skim import CUTS, DEFAULT, Skim, skimmed_of
 
 _LIBRARIES = {
     "trafilatura": ("trafilatura", "lxml", "justext", "resiliparse"),
@@ -149,7 +149,8 @@ class ExtractText(Rewrite):
         skimmed = (
             skimmed_of(doc) if self._skim == DEFAULT else self._skim.page(html, doc["url"] if "url" in doc else None)
         )
-        text, by = self._cascade(html, skimmed)
+        text, asked = self._cascade(html, skimmed.text, skimmed.route, skimmed.shape)
+        by = "trafilatura" if asked else "skim_cut" if skimmed.unjudged else "skim"
         text = sanitize(text).strip()
         if not text:
             return Drop("no_text", "extract_confidence", skimmed.confidence)
@@ -164,13 +165,13 @@ class ExtractText(Rewrite):
             "extracted_by": by,
         }
 
-    def _cascade(self, html: str, skimmed: Skimmed) -> tuple[str, str]:
-        """Text and who extracted it. Limits are looked at before trafilatura sees a page: it is the part that hangs."""
-        if self.extractor == "cascade" and skimmed.route > self._min_gain and self._parsable(skimmed.shape):
-            text = self._trafilatura(without_forbidden_references(html))
-            if text.strip():
-                return text, "trafilatura"
-        return skimmed.text, "skim_cut" if skimmed.unjudged else "skim"
+    def _cascade(self, html: str, text: str, route: float, shape: prescan.Shape) -> tuple[str, bool]:
+        """Text, and whether it is trafilatura's. Limits come before trafilatura sees a page: it is what hangs."""
+        if self.extractor == "cascade" and route > self._min_gain and self._parsable(shape):
+            other = self._trafilatura(without_forbidden_references(html))
+            if other.strip():
+                return other, True
+        return text, False
 
     def _parsable(self, shape: prescan.Shape) -> bool:
         return (
@@ -182,7 +183,7 @@ class ExtractText(Rewrite):
     def extract(self, html: str, shape: prescan.Shape | None = None) -> str:
         """The main content, by the way that the shape of the page allows."""
         if self.extractor in _SKIMMING:
-            return self._cascade(html, self._skim.page(html))[0]
+            return self._cascade(html, *self._skim.text(html))[0]
         html = without_forbidden_references(html)
         shape = shape or prescan.prescan(html.encode())
         if shape.depth > self.max_depth or shape.elements > self.max_elements or shape.attributes > self.max_attributes:

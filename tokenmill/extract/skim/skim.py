@@ -80,14 +80,20 @@ class Skim:
             judged.choice.confidence,
             judged.choice.route,
             facts.page_facts(judged.scan, url),
-            Shape(judged.scan.elements, judged.scan.depth, judged.scan.attribute_bytes, judged.scan.attributes, ""),
+            _shape(judged.scan),
             judged.choice.unjudged,
             samples(judged.scan, judged.probabilities),
         )
 
+    def text(self, html: str | bytes) -> tuple[str, float, Shape]:
+        """Only the text of a page, what another extractor promises, and the shape; a fifth cheaper than `page`."""
+        judged = self.judge(html)
+        text = assemble.assemble(judged.scan, judged.choice.keep, self.markdown)
+        return text, judged.choice.route, _shape(judged.scan)
+
     def judge(self, html: str | bytes) -> Judged:
         """The scan of a page, the probabilities of its blocks, and which are kept."""
-        page = math.rewrite(html.encode("utf-8", "replace") if isinstance(html, str) else html)
+        page = math.rewrite(_encoded(html) if isinstance(html, str) else html)
         scanned = scan.scan(page)
         found = probabilities(scanned, self._model)
         return Judged(scanned, found, choose.choose(scanned, found, self._model, choose.Settings(cut=self.cut)))
@@ -107,6 +113,17 @@ class Skim:
         return self.model or Model.load(self.model_path)
 
 
+def _shape(scanned: scan.Scan) -> Shape:
+    return Shape(scanned.elements, scanned.depth, scanned.attribute_bytes, scanned.attributes, "")
+
+
+def _encoded(html: str) -> bytes:
+    try:
+        return html.encode()
+    except UnicodeEncodeError:  # lone surrogates, of which decoded pages have none
+        return html.encode("utf-8", "replace")
+
+
 def samples(scanned: scan.Scan, found: npt.NDArray[np.float32]) -> tuple[bytes, ...]:
     """Up to SAMPLES pieces of about SAMPLE_CHARS characters from the blocks with the most likely text, best first.
 
@@ -118,11 +135,10 @@ def samples(scanned: scan.Scan, found: npt.NDArray[np.float32]) -> tuple[bytes, 
     pieces: list[bytes] = []
     current: list[bytes] = []
     length = 0
-    for block in order[: 64 * SAMPLES].tolist():
-        start = scanned.bl_start[block]
-        current.append(
-            _first_chars(scanned.text[start : min(scanned.bl_end[block], start + 4 * SAMPLE_CHARS)].tobytes())
-        )
+    order = order[: 64 * SAMPLES]
+    text = scanned.text.data
+    for start, end in zip(scanned.bl_start[order].tolist(), scanned.bl_end[order].tolist(), strict=True):
+        current.append(_first_chars(bytes(text[start : min(end, start + 4 * SAMPLE_CHARS)])))
         length += len(current[-1]) + 1
         if length >= SAMPLE_CHARS:
             pieces.append(b" ".join(current).replace(b"\n", b" "))
