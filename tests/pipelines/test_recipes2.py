@@ -18,16 +18,16 @@ from tokenmill.report.funnel import fold
 
 GOLDEN: dict[str, dict[str, tuple[int, int]]] = {
     "refinedweb": {
-        "refinedweb_format": (161, 161),
-        "language_filter": (161, 143),
+        "refinedweb_format": (160, 160),
+        "language_filter": (160, 143),
         "gopher_repetition": (143, 129),
         "gopher_quality": (129, 73),
         "refinedweb_lines": (73, 73),
         "refinedweb_quality": (73, 73),
     },
     "dclm-refinedweb": {
-        "refinedweb_format": (161, 161),
-        "language_filter": (161, 143),
+        "refinedweb_format": (160, 160),
+        "language_filter": (160, 143),
         "gopher_quality": (143, 88),
         "gopher_repetition": (88, 83),
         "refinedweb_lines": (83, 83),
