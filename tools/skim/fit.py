@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenmill.extract.skim import choose_kernel
-from tokenmill.extract.skim.features_kernel import HASHES, Weights
+from tokenmill.extract.skim.context_kernel import HASHES, Weights
 from tokenmill.extract.skim.model_kernel import LEAVES, NODES, SPREAD, STEP_SHIFT, STEPS
 
 UNIT = 4096

@@ -26,8 +26,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenmill.extract.skim import model_kernel
+from tokenmill.extract.skim.context_kernel import Weights
 from tokenmill.extract.skim.features import NAMES, SECOND_NAMES, matrix, second_matrix
-from tokenmill.extract.skim.features_kernel import Weights
 from tokenmill.extract.skim.model import SHIPPED, STAGE, Model
 from tokenmill.extract.skim.model_kernel import Trees
 from tools.skim import calibrate, card, fit

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from tests.extract.skim import twin
 from tokenmill.extract.skim import features
 from tokenmill.extract.skim import stats_kernel as s
-from tokenmill.extract.skim.features_kernel import FEATURES, log8, share
+from tokenmill.extract.skim.context_kernel import log8, share
+from tokenmill.extract.skim.features_kernel import FEATURES
 from tokenmill.extract.skim.model import Model, both_stages
 from tokenmill.extract.skim.model_kernel import SECOND
 from tokenmill.extract.skim.scan import scan

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tokenmill.extract.skim import context_kernel
 from tokenmill.extract.skim import features_kernel as f
 from tokenmill.extract.skim import model_kernel as m
 from tokenmill.extract.skim import scan_tables as t
@@ -99,7 +100,7 @@ def _last(text: str) -> int:
 class Page:
     """A scan with sums by definition: everything is looked up by walking up from the blocks."""
 
-    def __init__(self, scan: Any, weights: f.Weights) -> None:
+    def __init__(self, scan: Any, weights: context_kernel.Weights) -> None:
         self.scan, self.weights = scan, weights
         self.blocks = len(scan.bl_el)
         texts = [scan.text[scan.bl_start[b] : scan.bl_end[b]].tobytes().decode() for b in range(self.blocks)]
@@ -128,7 +129,10 @@ class Page:
         return self.weight([b for b in blocks if self.is_prose(b)])
 
     def is_prose(self, b: int) -> bool:
-        return self.rows[b][s.WEIGHT] >= f.PROSE_WEIGHT and self.rows[b][s.LINKED] < f.PROSE_LINKED
+        return (
+            self.rows[b][s.WEIGHT] >= context_kernel.PROSE_WEIGHT
+            and self.rows[b][s.LINKED] < context_kernel.PROSE_LINKED
+        )
 
     def linked(self, blocks: Sequence[int]) -> int:
         return sum(self.rows[b][s.WEIGHT] * self.rows[b][s.LINKED] // 255 for b in blocks)
@@ -151,7 +155,7 @@ class Page:
         found = []
         for step, way in enumerate(self.ways(e), 1):
             own = self.scan.tokens[self.scan.el_token[way] : self.scan.el_token[way + 1]]
-            if len(self.ways(way)) - 1 > f.OUTER_DEPTH and tokens & {int(token) for token in own}:
+            if len(self.ways(way)) - 1 > context_kernel.OUTER_DEPTH and tokens & {int(token) for token in own}:
                 found.append(step)
         return found
 
@@ -251,7 +255,7 @@ class Page:
     def _around(self, b: int) -> list[int]:
         inside = [b + step if 0 <= b + step < self.blocks else None for step in (-2, -1, 1, 2)]
         rows = [None if other is None else self.rows[other] for other in inside]
-        window = range(max(b - f.WINDOW, 0), min(b + f.WINDOW + 1, self.blocks))
+        window = range(max(b - context_kernel.WINDOW, 0), min(b + context_kernel.WINDOW + 1, self.blocks))
         masses, e = [self.prose(below) for below in self.below], int(self.scan.bl_el[b])
         half, most = self.deepest(masses, 6), self.deepest(masses, 9)
         return [
@@ -322,7 +326,7 @@ def tree_sum(row: Sequence[int], trees: m.Trees) -> int:
 def probabilities(scan: Any, model: Any) -> tuple[list[float], list[int]]:
     """Of both stages, and of the first in 255ths."""
     arrays = model.arrays
-    page = Page(scan, f.Weights(arrays["own"], arrays["path"], arrays["tags"]))
+    page = Page(scan, context_kernel.Weights(arrays["own"], arrays["path"], arrays["tags"]))
     stages = [m.Trees(*(arrays[f"{stage}_{name}"] for name in m.Trees._fields)) for stage in ("first", "second")]
     place = lambda total: min(max((total >> m.STEP_SHIFT) + m.STEPS // 2, 0), m.STEPS - 1)  # noqa: E731
     sums = [int(arrays["bases"][0]) + tree_sum(page.first_features(b), stages[0]) for b in range(page.blocks)]

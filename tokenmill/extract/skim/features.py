@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from tokenmill.extract.skim.features_kernel import Weights
+    from tokenmill.extract.skim.context_kernel import Weights
     from tokenmill.extract.skim.scan import Scan
 
 _OWN = (

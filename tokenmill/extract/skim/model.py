@@ -84,7 +84,7 @@ class Model:
     @cached_property
     def kernel_arguments(self) -> tuple[Any, ...]:
         """What `model_kernel.judge` takes behind the page."""
-        from tokenmill.extract.skim.features_kernel import Weights
+        from tokenmill.extract.skim.context_kernel import Weights
         from tokenmill.extract.skim.model_kernel import Trees
 
         a = self.arrays
@@ -132,7 +132,8 @@ def _loaded(path: Path) -> Model:
 def _check(arrays: dict[str, npt.NDArray[Any]]) -> None:
     """Kernels read without a check of bounds, so whatever they use as a place must be one."""
     from tokenmill.extract.skim.choose_kernel import CALIBRATION
-    from tokenmill.extract.skim.features_kernel import FEATURES, HASHES
+    from tokenmill.extract.skim.context_kernel import HASHES
+    from tokenmill.extract.skim.features_kernel import FEATURES
     from tokenmill.extract.skim.model_kernel import LEAVES, NODES, SECOND, STEPS
 
     sizes = {"own": HASHES, "path": HASHES, "tags": 256, "bases": 2, "bytes_table": STEPS, "table": STEPS}

@@ -14,13 +14,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tokenmill.extract.skim.features_kernel import (
+from tokenmill.extract.skim.context_kernel import (
     E_COLUMNS,
     E_COMMENT,
     E_SECTION,
     E_UP,
     FACTS,
-    FEATURES,
     P_WEIGHT,
     S_BLOCKS,
     S_FIRST,
@@ -28,12 +27,10 @@ from tokenmill.extract.skim.features_kernel import (
     S_WEIGHT,
     Page,
     context,
-    kind_of,
-    landmark_of,
     log8,
     share,
-    write,
 )
+from tokenmill.extract.skim.features_kernel import FEATURES, kind_of, landmark_of, write
 from tokenmill.extract.skim.stats_kernel import COLUMNS, LAST, LINKED, MATH, WEIGHT
 from tokenmill.text.compiled import entry, inner, lean
 
