@@ -12,13 +12,11 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
-
 from tokenmill.ablate.check import Checked, check, check_gate
 from tokenmill.ablate.decision import exit_code
 from tokenmill.ablate.runner import Job, Observer
 from tokenmill.ablate.spec import Ablation, parse_ablation
-from tokenmill.cli.console import error_console, output_console, safe, safe_line
+from tokenmill.cli.console import error_console, make_table, output_console, safe, safe_line
 from tokenmill.cli.run import EXIT_RESUMABLE
 from tokenmill.core.errors import ConfigError
 from tokenmill.io.settings_file import read_yaml
@@ -152,7 +150,7 @@ def show_ablation_plan(
         found = {"ablation": ablation.to_json(), "study": study, "protocol": protocol.to_json(), **cost}
         console.print_json(json.dumps(found))
         return
-    table = Table(title=f"{safe(ablation.name)} · protocol {protocol.to_json()['hash'][:12]}")
+    table = make_table(title=f"{safe(ablation.name)} · protocol {protocol.to_json()['hash'][:12]}")
     table.add_column("arm", overflow="fold")
     table.add_column("what", overflow="fold")
     for name, arm in ablation.arms.items():
@@ -238,7 +236,7 @@ def _tell_decision(decision: Mapping[str, Any]) -> None:
     console = output_console()
     pairs = decision["pairs"]
     if pairs:
-        table = Table(title="who is better (effect: relative difference of bits per byte, 95 % interval)")
+        table = make_table(title="who is better (effect: relative difference of bits per byte, 95 % interval)")
         for name in ("pair", "verdict", "effect", "P(better)", "seeds needed"):
             table.add_column(name, overflow="fold")
         for pair in pairs:

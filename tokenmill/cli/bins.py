@@ -5,17 +5,15 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-from rich.table import Table
-
 from tokenmill.classifiers.bins import load_bins, write_bins
-from tokenmill.cli.console import output_console
+from tokenmill.cli.console import make_table, output_console
 
 
 def make_bins(run: str, scores: Sequence[str], out: str, *, bins: int, weight: str) -> None:
     """Write the edges, and show some of them."""
     names = tuple(dict.fromkeys(scores))
     write_bins(run, names, out, bins=bins, weight=weight)
-    table = Table("score", "1st edge", "middle", "last edge")
+    table = make_table("score", "1st edge", "middle", "last edge")
     known = load_bins(out)
     for name, edges in known.items():
         table.add_row(name, *(f"{edge:.4g}" for edge in (edges[0], edges[len(edges) // 2], edges[-1])))

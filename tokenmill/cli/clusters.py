@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tokenmill.cli.console import output_console, safe
+from tokenmill.cli.console import make_table, output_console, safe
 from tokenmill.core.errors import ConfigError
 from tokenmill.core.schema import DOC_ID
 from tokenmill.io.runfolder import RunFolder
@@ -123,7 +123,7 @@ def _about(dedup: Dedup, survey: Survey) -> Iterator[str]:
 
 
 def _surveys_table(run: Clusters, surveys: Mapping[str, Survey]) -> Table:
-    table = Table(title=f"{safe(run.run['recipe'])}: deduplication")
+    table = make_table(title=f"{safe(run.run['recipe'])}: deduplication")
     rules = [rule for rule in _RULES if any(survey.rules[rule] for survey in surveys.values())]
     for name in ("stage", "documents", "clusters", "largest", "removed", "of all", *rules, "bytes gone"):
         table.add_column(name, justify="left" if name == "stage" else "right", no_wrap=name != "stage", overflow="fold")
@@ -145,7 +145,7 @@ def _surveys_table(run: Clusters, surveys: Mapping[str, Survey]) -> Table:
 
 def _sizes_table(survey: Survey) -> Table:
     """Clusters by powers of two of their size."""
-    table = Table(title="sizes of clusters", box=None, title_justify="left", pad_edge=False)
+    table = make_table(title="sizes of clusters")
     for name in ("size", "clusters", "removed", ""):
         table.add_column(name, justify="left" if not name else "right", no_wrap=True)
     clusters: Counter[int] = Counter()
@@ -162,7 +162,7 @@ def _sizes_table(survey: Survey) -> Table:
 
 def _largest_table(console: Console, dedup: Dedup, briefs: Sequence[Brief]) -> Table:
     """One row per cluster; long names stand below one another, so that they can be copied."""
-    table = Table(title=f"the {len(briefs)} largest clusters of {dedup.label}", show_lines=True)
+    table = make_table(title=f"the {len(briefs)} largest clusters of {dedup.label}", show_lines=True)
     rules = [rule for rule in _RULES if any(brief.rules[rule] for brief in briefs)]
     lowest = any(brief.lowest is not None for brief in briefs)
     for name in ("size", *rules, *(["lowest"] if lowest else [])):
@@ -193,7 +193,7 @@ def _list(console: Console, dedup: Dedup, matches: Sequence[Match], query: str, 
         return
     clusters = {match.cluster_id for match in matches}
     title = f"{len(matches):,} documents of {len(clusters):,} clusters match {_cut(query, 60)}"
-    table = Table(title=Text(title))
+    table = make_table(title=Text(title))
     table.add_column("cluster of", justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     table.add_column("document", overflow="fold")
@@ -236,7 +236,7 @@ def _print_cluster(console: Console, cluster: Cluster) -> None:
 
 
 def _members_table(console: Console, cluster: Cluster) -> Table:
-    table = Table(show_lines=True)
+    table = make_table(show_lines=True)
     score = cluster.dedup.measure in ("jaccard", "containment")
     dates = any(member.get("date") for member in cluster.members)
     for name in ("", "rule", *(["score"] if score else []), *(["date"] if dates else []), "length"):
@@ -285,7 +285,7 @@ def _apart_table(console: Console, cluster: Cluster) -> Table:
     title = f"compared and kept apart, below {cluster.least:g}"
     if cluster.apart_count > len(cluster.apart):
         title += f": {cluster.apart_count:,} documents, of which the {len(cluster.apart)} most similar"
-    table = Table(title=title, title_justify="left")
+    table = make_table(title=title)
     table.add_column("score", justify="right", no_wrap=True)
     table.add_column("became", overflow="fold", max_width=18)
     table.add_column("document, address", overflow="fold", ratio=1)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
+from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from tokenmill.core.errors import TokenmillError
 from tokenmill.report.funnel import Funnel
@@ -20,6 +24,7 @@ _FORMAT = re.compile(
 )
 """Characters that are not seen and change how others are shown, such as the order of a line, and those that cannot be
 printed (surrogates). Joiners (U+200C, U+200D), soft hyphens and the signs of Arabic numbers belong to ordinary text."""
+RichText = str | Text
 _BREAK = re.compile(r"\r\n|[\t\n\r]")
 _INDENT = " " * len("  where: ")
 
@@ -40,6 +45,38 @@ def _console(**options: bool) -> Console:
     if not console.is_terminal:
         console.width = 140
     return console
+
+
+def print_json(value: Any) -> None:
+    """Print a value for programs: one JSON document on stdout, and nothing beside it. What JSON does not know, such as
+    a path, is given as text, and sets are sorted."""
+    print(json.dumps(value, indent=1, default=_plain_value))
+
+
+def _plain_value(value: Any) -> Any:
+    return sorted(value, key=str) if isinstance(value, set | frozenset) else str(value)
+
+
+def make_table(*columns: str, title: RichText = "", show_lines: bool = False) -> Table:
+    """A table as all commands show them: no frame, a rule below the names of the columns, so that in a pipe every row
+    is a line of plain text. columns: names of left-aligned ones. title: markup, so text from archives goes through
+    `safe_line`. show_lines: a rule between rows, for rows of several lines."""
+    above = title if isinstance(title, Text) else Text.from_markup(title)
+    above.no_wrap, above.overflow = True, "ignore"  # a narrow table does not fold its title
+    table = Table(
+        title=Text("\n", no_wrap=True, overflow="ignore").append_text(above) if above else None,
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        title_style="bold",
+        header_style="dim",
+        border_style="dim",
+        pad_edge=False,
+        show_edge=False,
+        show_lines=show_lines,
+    )
+    for name in columns:
+        table.add_column(name, overflow="fold")
+    return table
 
 
 def safe(text: str) -> str:
@@ -69,6 +106,13 @@ def error_text(error: TokenmillError) -> str:
     return str(TokenmillError(parts.pop("what"), **parts))
 
 
+def print_error(error: TokenmillError) -> None:
+    """The message of an error on stderr, its first word in colour on a terminal."""
+    console = error_console()
+    console.print("error:", style="bold red", end=" ", highlight=False)
+    console.print(error_text(error), markup=False, highlight=False, soft_wrap=True)
+
+
 def _part(text: str) -> str:
     lines = (_plain(line) for line in text.split("\n"))
     return f"\n{_INDENT}".join(line for line in lines if line.strip())
@@ -76,7 +120,8 @@ def _part(text: str) -> str:
 
 def funnel_table(funnel: Funnel) -> Table:
     """The funnel with the most frequent reasons of every stage."""
-    table = Table(title=f"{safe_line(funnel.run['recipe'])}: {funnel.records:,} records read, {funnel.kept:,} kept")
+    counted = f"{funnel.records:,} records read, {funnel.kept:,} kept"
+    table = make_table(title=f"{safe_line(funnel.run['recipe'])}: {counted}")
     for name in ("stage", "in", "out", "lost", "of all", "bytes out", "seconds"):
         table.add_column(name, justify="left" if name == "stage" else "right", no_wrap=True)
     table.add_column("why", overflow="fold")
@@ -98,7 +143,7 @@ def funnel_table(funnel: Funnel) -> Table:
 
 def overlap_table(overlap: Overlap) -> Table:
     """What each rule of an annotated run removes, alone and together with others."""
-    table = Table(title=f"rules on {overlap.documents:,} documents, of which {overlap.kept:,} pass all")
+    table = make_table(title=f"rules on {overlap.documents:,} documents, of which {overlap.kept:,} pass all")
     for name in ("rule", "removes", "of all", "first", "only it"):
         table.add_column(name, justify="left" if name == "rule" else "right", no_wrap=name != "rule")
     table.add_column("most in common with", overflow="fold")

@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.table import Table
 
-from tokenmill.cli.console import error_console, output_console, safe_line
+from tokenmill.cli.console import error_console, make_table, output_console, safe_line
 from tokenmill.core.errors import ConfigError
 
 EXIT_BELOW_TARGET = 1
@@ -284,7 +284,7 @@ def _share(count: Mapping[str, Any]) -> str:
 
 
 def _table(columns: tuple[str, ...], rows: Any) -> Table:
-    table = Table(box=None)
+    table = make_table()
     for name in columns:
         table.add_column(name, justify="left" if name in ("task", "item", "planted", "host", "excerpt") else "right")
     for row in rows:

@@ -8,9 +8,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 
-from rich.table import Table
-
-from tokenmill.cli.console import output_console, safe
+from tokenmill.cli.console import make_table, output_console, print_json, safe
 from tokenmill.cli.recipes import load_recipe
 from tokenmill.core.errors import TokenmillError
 from tokenmill.core.plan import make_plan
@@ -26,25 +24,27 @@ _EXTRAS = {"ray": "ray", "s3": "s3fs", "metrics": "prometheus-client"}
 """Extra -> its main distribution."""
 
 
-def examine(ray_address: str | None = None) -> int:
+def examine(ray_address: str | None = None, *, as_json: bool = False) -> int:
     """Print all findings; 0 when nothing is wrong, 2 when a recipe cannot run.
 
     ray_address: a Ray cluster whose nodes are asked too, and compared with this machine.
     """
-    table = Table(title="tokenmill doctor")
-    for name in ("check", "state", "found"):
-        table.add_column(name, overflow="fold")
-    worst = 0
     checks = [_python, _libraries, _extras, _recipes, _shared_memory, _disk, _memory]
     if ray_address is not None:
         checks.append(lambda: _cluster(ray_address))
-    for check in checks:
-        for what, state, found in check():
-            worst = max(worst, {"ok": 0, "warning": 1, "problem": 2}[state])
-            shown = {"ok": "ok", "warning": "[yellow]warning[/]", "problem": "[red]problem[/]"}[state]
-            table.add_row(safe(what), shown, safe(found))
+    found = [finding for check in checks for finding in check()]
+    fit = all(state != "problem" for _, state, _ in found)
+    if as_json:
+        print_json({"fit": fit, "checks": [dict(zip(("check", "state", "found"), one, strict=True)) for one in found]})
+        return 0 if fit else 2
+    table = make_table(title="tokenmill doctor")
+    for name in ("check", "state", "found"):
+        table.add_column(name, overflow="fold")
+    for what, state, text in found:
+        shown = {"ok": "ok", "warning": "[yellow]warning[/]", "problem": "[red]problem[/]"}[state]
+        table.add_row(safe(what), shown, safe(text))
     output_console().print(table)
-    return 2 if worst == 2 else 0
+    return 0 if fit else 2
 
 
 def _python() -> Iterator[Finding]:

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tokenmill.cli.console import error_console, output_console, safe
+from tokenmill.cli.console import error_console, make_table, output_console, safe
 from tokenmill.cli.recipes import load_recipe
 from tokenmill.core.errors import ConfigError, did_you_mean
 from tokenmill.core.stage import Source
@@ -134,7 +134,7 @@ def _print(
 
 def _table(sample: Sample, found: Forecast) -> Table:
     gpus = any(any(row.gpu_seconds) for row in sample.rows)
-    table = Table(title="by stage")
+    table = make_table(title="by stage")
     for name in ("phase", "stage", "documents in", "µs a document", "core-hours", "from", "to"):
         table.add_column(name, justify="left" if name == "stage" else "right", no_wrap=True)
     if gpus:

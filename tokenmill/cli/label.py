@@ -9,14 +9,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
-from rich.table import Table
-
 from tokenmill.classifiers.label.ledger import Ledger, read_entries
 from tokenmill.classifiers.label.result import Estimate, estimate, label_table, publish, summary
 from tokenmill.classifiers.label.rubric import load_rubric
 from tokenmill.classifiers.label.sample import Sample, SampleSettings, draw
 from tokenmill.classifiers.label.session import LabelSettings, Progress, ask_all, plan
-from tokenmill.cli.console import error_console, output_console, safe_line
+from tokenmill.cli.console import error_console, make_table, output_console, safe_line
 from tokenmill.core.errors import ConfigError
 from tokenmill.io.chat.client import ChatClient
 from tokenmill.io.chat.endpoint import Endpoint
@@ -141,7 +139,7 @@ def _print_estimate(found: Estimate, settings: LabelSettings, as_json: bool) -> 
 def _print_summary(told: dict[str, Any], folder: Path) -> None:
     console = output_console()
     for question, counts in told["counts"].items():
-        table = Table(title=f"{question} by {safe_line(told['model'])}")
+        table = make_table(title=f"{question} by {safe_line(told['model'])}")
         for name in ("", *counts):
             table.add_column(name, justify="right" if name else "left", no_wrap=True)
         for option in next(iter(counts.values())):

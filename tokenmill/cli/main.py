@@ -21,6 +21,8 @@ from tokenmill.cli.options import (
     RayAddressOption,
     SetOption,
     WorkersOption,
+    complete_recipe,
+    complete_stage,
 )
 from tokenmill.cli.rephrase_commands import rephrase_app
 from tokenmill.cli.score_commands import scores
@@ -37,13 +39,17 @@ class Mode(StrEnum):
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     help="Raw web archives in, training tokens out, and the proof that they are good tokens.",
 )
 
 RecipeArgument = Annotated[
-    str, typer.Argument(help="a built-in recipe (fineweb, gopher, c4), my.py:name, or a run.json / YAML file")
+    str,
+    typer.Argument(
+        help="a built-in recipe (fineweb, gopher, c4), my.py:name, or a run.json / YAML file",
+        autocompletion=complete_recipe,
+    ),
 ]
 InputOption = Annotated[Optional[str], typer.Option("--input", help="folder, file or quoted pattern; any fsspec path")]
 
@@ -129,11 +135,13 @@ def refilter(
 
 
 @app.command()
-def report(run: Annotated[str, typer.Argument(help="folder of a run, live, dead or finished")]) -> None:
+def report(
+    run: Annotated[str, typer.Argument(help="folder of a run, live, dead or finished")], json: JsonOption = False
+) -> None:
     """Write report.html and README.md of a run again from its manifests, and print the tables."""
     from tokenmill.cli.status import show_report
 
-    show_report(run)
+    show_report(run, as_json=json)
 
 
 @app.command()
@@ -158,7 +166,7 @@ def plan(
         typer.Option("--rate", help="dollars: core_hour=0.03, gpu_hour, tb_month, put_1000 (repeatable)"),
     ] = None,
     workers: Annotated[int, typer.Option("--workers", help="processes that work on the sample")] = 1,
-    json: Annotated[bool, typer.Option("--json", help="the estimate for programs")] = False,
+    json: JsonOption = False,
 ) -> None:
     """Check a recipe and show what would run: stages, columns, inputs; with --estimate, what it would cost.
 
@@ -182,7 +190,7 @@ def plan(
     if not estimate:
         from tokenmill.cli.plan import show_plan
 
-        show_plan(recipe, input, settings)
+        show_plan(recipe, input, settings, as_json=json)
         return
     from tokenmill.cli.estimate import EstimateRequest, show_estimate
 
@@ -249,14 +257,19 @@ def explain(
 
 
 @app.command()
-def stages(name: Annotated[Optional[str], typer.Argument(help="a stage; without it, all are listed")] = None) -> None:
+def stages(
+    name: Annotated[
+        Optional[str], typer.Argument(help="a stage; without it, all are listed", autocompletion=complete_stage)
+    ] = None,
+    json: JsonOption = False,
+) -> None:
     """List the stages, or show one with its settings, rules and sources."""
     from tokenmill.cli.stages import show_stage, show_stages
 
     if name is None:
-        show_stages()
+        show_stages(as_json=json)
     else:
-        show_stage(name)
+        show_stage(name, as_json=json)
 
 
 @app.command()
@@ -264,11 +277,12 @@ def doctor(
     ray_address: Annotated[
         Optional[str], typer.Option("--ray-address", help="look at every node of this Ray cluster too (auto: this one)")
     ] = None,
+    json: JsonOption = False,
 ) -> None:
     """Check this machine, or a cluster: libraries, models, lists, disk and memory."""
     from tokenmill.cli.doctor import examine
 
-    raise typer.Exit(examine(ray_address))
+    raise typer.Exit(examine(ray_address, as_json=json))
 
 
 app.add_typer(scores)  # its commands are commands of this one
@@ -282,7 +296,7 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except TokenmillError as error:
-        from tokenmill.cli.console import error_text  # commands that end well need not load it
+        from tokenmill.cli.console import print_error  # commands that end well need not load it
 
-        print(f"error: {error_text(error)}", file=sys.stderr)
+        print_error(error)
         sys.exit(error.exit_code)

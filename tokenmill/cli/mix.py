@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from tokenmill.cli.console import error_console, output_console, safe, safe_line
+from tokenmill.cli.console import error_console, make_table, output_console, safe, safe_line
 from tokenmill.cli.run import EXIT_QUARANTINE, RunRequest, run_spec
 from tokenmill.cli.tokenize import TokenizeRequest, documents_of, tell_set, tokenize
 from tokenmill.core.errors import ConfigError
@@ -193,7 +193,7 @@ def tell_plan(plan: MixturePlan) -> None:
 
 
 def _table(title: str, rows: Sequence[PlanRow]) -> Table:
-    table = Table(title=title)
+    table = make_table(title=title)
     columns = ("source", "share", "natural", "tokens", "unique tokens", "epochs", "epochs so far", "used")
     for name in columns:
         table.add_column(name, justify="left" if name == "source" else "right", overflow="fold")
@@ -215,7 +215,7 @@ def _table(title: str, rows: Sequence[PlanRow]) -> Table:
 
 def _total_table(plan: MixturePlan) -> Table:
     size = f", {human_bytes(plan.bytes)} of ids" if plan.bytes else ""
-    table = Table(title=f"{safe_line(plan.name)}: {plan.tokens:,} tokens in {len(plan.stages)} stages{size}")
+    table = make_table(title=f"{safe_line(plan.name)}: {plan.tokens:,} tokens in {len(plan.stages)} stages{size}")
     for name in ("source", "share", "tokens", "documents", "unique tokens", "epochs", "used"):
         table.add_column(name, justify="left" if name == "source" else "right", overflow="fold")
     for total in plan.totals:

@@ -15,8 +15,30 @@ class Engine(StrEnum):
     ray = "ray"
 
 
+def complete_recipe(incomplete: str) -> list[str]:
+    """Recipes for the shell; loaded only when it asks."""
+    from tokenmill.cli.completion import recipes
+
+    return recipes(incomplete)
+
+
+def complete_stage(incomplete: str) -> list[str]:
+    """Stages for the shell."""
+    from tokenmill.cli.completion import stages
+
+    return stages(incomplete)
+
+
+def complete_setting(context: typer.Context, incomplete: str) -> list[str]:
+    """Settings of the recipe or run on the command line, for the shell."""
+    from tokenmill.cli.completion import settings
+
+    return settings(context, incomplete)
+
+
 SetOption = Annotated[
-    Optional[list[str]], typer.Option("--set", help="change a setting: stage.field=value (repeatable)")
+    Optional[list[str]],
+    typer.Option("--set", help="change a setting: stage.field=value (repeatable)", autocompletion=complete_setting),
 ]
 WorkersOption = Annotated[
     int,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from rich.table import Table
+from typing import Any
 
-from tokenmill.cli.console import output_console, safe
+from tokenmill.cli.console import make_table, output_console, print_json, safe
 from tokenmill.cli.recipes import load_recipe
 from tokenmill.cli.stages import kind_of
 from tokenmill.core.phases import Phase
-from tokenmill.core.plan import make_plan
+from tokenmill.core.plan import Plan, make_plan
 from tokenmill.core.stage import Source, Stage, Stepped
 from tokenmill.io.filesystem import list_inputs
 from tokenmill.io.stores import shown
@@ -28,15 +28,18 @@ def _row(phase: Phase, label: str, stage: Stage) -> tuple[str, str, str, str]:
     return label, kind, reads, adds
 
 
-def show_plan(recipe: str, location: str | None, settings: tuple[str, ...]) -> None:
+def show_plan(recipe: str, location: str | None, settings: tuple[str, ...], *, as_json: bool = False) -> None:
     """Print stages, settings, columns, phases and inputs of a checked recipe."""
     found = load_recipe(recipe, settings)
     pipeline, location = found.pipeline, location or found.location
     source = pipeline.stages[0]
     inputs = list_inputs(location, source.suffixes) if location and isinstance(source, Source) else []
     plan = make_plan(pipeline, inputs)
+    if as_json:
+        print_json(_values(plan, location))
+        return
     console = output_console()
-    table = Table(title=f"{pipeline.name} · fingerprint {plan.fingerprint[:12]}")
+    table = make_table(title=f"{pipeline.name} · fingerprint {plan.fingerprint[:12]}")
     for name in ("phase", "stage", "kind", "reads", "adds"):
         table.add_column(name, overflow="fold")
     for phase in plan.phases:
@@ -55,3 +58,32 @@ def show_plan(recipe: str, location: str | None, settings: tuple[str, ...]) -> N
         console.print(f"input: {len(inputs)} files, {size} in {safe(shown(location))}", highlight=False)
     else:
         console.print("input: none given (--input FOLDER)", highlight=False)
+
+
+def _values(plan: Plan, location: str | None) -> dict[str, Any]:
+    """What is printed, for programs."""
+    return {
+        "recipe": plan.pipeline.name,
+        "fingerprint": plan.fingerprint,
+        "phases": [
+            {
+                "directory": phase.directory,
+                "step": phase.step or None,
+                "stages": [
+                    dict(zip(("stage", "kind"), _row(phase, label, stage)[:2], strict=True))
+                    | {"reads": list(stage.reads), "adds": list(stage.columns_added())}
+                    for label, stage in zip(phase.labels, phase.stages, strict=True)
+                ],
+            }
+            for phase in plan.phases
+        ],
+        "stages": plan.pipeline.to_json()["stages"],
+        "inserted": list(plan.inserted),
+        "columns": {field.name: str(field.type) for field in plan.schema},
+        "digests": plan.digests,
+        "input": {
+            "location": shown(location) if location else None,
+            "files": len(plan.inputs),
+            "bytes": sum(shard.size for shard in plan.inputs),
+        },
+    }

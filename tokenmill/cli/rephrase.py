@@ -11,9 +11,8 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from rich.table import Table
 
-from tokenmill.cli.console import output_console, safe_line
+from tokenmill.cli.console import make_table, output_console, safe_line
 from tokenmill.cli.recipes import import_stages
 from tokenmill.cli.run import RunRequest, run_spec
 from tokenmill.core.errors import ConfigError
@@ -211,7 +210,7 @@ def _tell_volume(found: Volume, sink: WriteRephrased, as_json: bool) -> None:
         print(json.dumps({**asdict(found), "destination": destination(sink)}, indent=1))
         return
     console = output_console()
-    table = Table(title=f"{found.documents:,} documents, estimated from {found.sampled:,}")
+    table = make_table(title=f"{found.documents:,} documents, estimated from {found.sampled:,}")
     for name in ("style", "documents", "requests", "characters", "tokens in", "tokens out, at most"):
         table.add_column(name, justify="left" if name == "style" else "right")
     for name, counts in found.styles.items():
@@ -242,7 +241,7 @@ def _tell_forecast(found: Forecast, would: Volume, sink: WriteRephrased, as_json
         print(json.dumps({**asdict(found), "volume": asdict(would), "destination": destination(sink)}, indent=1))
         return
     console = output_console()
-    table = Table(title=f"{found.documents:,} documents, from a pilot of {found.pilot_documents:,}")
+    table = make_table(title=f"{found.documents:,} documents, from a pilot of {found.pilot_documents:,}")
     for name in ("", "estimate", "95 % interval"):
         table.add_column(name, justify="right" if name else "left")
     for key, (label, form, factor) in _FIGURES.items():

@@ -6,9 +6,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from rich.table import Table
-
-from tokenmill.cli.console import output_console, safe_line
+from tokenmill.cli.console import make_table, output_console, safe_line
 from tokenmill.rephrase.counting import Counter
 from tokenmill.rephrase.lint import lint
 from tokenmill.rephrase.style import Style
@@ -28,7 +26,7 @@ def show_styles(names: tuple[str, ...], *, as_json: bool = False) -> None:
 
 
 def _list(found: list[Style]) -> None:
-    table = Table()
+    table = make_table()
     for name in ("style", "what it makes", "per", "tokens in", "tokens out", "source"):
         table.add_column(name, justify="right" if name.startswith("tokens") else "left")
     for style in found:

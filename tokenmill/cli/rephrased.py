@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from rich.table import Table
-
-from tokenmill.cli.console import error_console, output_console, safe_line
+from tokenmill.cli.console import error_console, make_table, output_console, safe_line
 from tokenmill.io.runfolder import RunFolder
 from tokenmill.report.rephrased import CORPUS
 
@@ -18,7 +16,7 @@ def tell_rephrased(folder: RunFolder) -> None:
     """Outputs accepted and rejected by style, the commonest reasons, tokens, dollars, warnings."""
     facts = folder.read_json(CORPUS)
     console = output_console()
-    table = Table(title="rephrased")
+    table = make_table(title="rephrased")
     for name in ("style", "outputs", "accepted", "share", "not asked", "tokens in", "tokens out"):
         table.add_column(name, justify="left" if name == "style" else "right")
     for style, counts in facts["styles"].items():

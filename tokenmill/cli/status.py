@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from tokenmill.cli.console import funnel_table, output_console, overlap_table, safe_line
+from tokenmill.cli.console import funnel_table, output_console, overlap_table, print_json, safe_line
 from tokenmill.executors.coordinator import Liveness, liveness, span
 from tokenmill.executors.runspec import load_run
 from tokenmill.executors.steps import SUCCESS_JSON, TASKS_JSON
@@ -202,10 +202,18 @@ def _values(
     }
 
 
-def show_report(location: str) -> None:
-    """Write the report of a run again, and print the funnel and how its rules overlap."""
+def show_report(location: str, *, as_json: bool = False) -> None:
+    """Write the report of a run again, and print the funnel and how its rules overlap.
+
+    as_json: print all that the report shows instead, for programs.
+    """
     folder = RunFolder(location)
     funnel = write_report(folder)
+    if as_json:
+        from tokenmill.report.page_data import page_data
+
+        print_json(page_data(folder))
+        return
     console = output_console()
     console.print(funnel_table(funnel))
     if funnel.overlap is not None:

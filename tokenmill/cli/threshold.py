@@ -13,7 +13,7 @@ from rich.table import Table
 
 from tokenmill.classifiers.decide import check_writable, write_thresholds
 from tokenmill.classifiers.published import BYTES_PER_TOKEN, Published
-from tokenmill.cli.console import output_console, safe_line
+from tokenmill.cli.console import make_table, output_console, safe_line
 from tokenmill.core.errors import ConfigError
 from tokenmill.report.html import human_bytes, percent
 from tokenmill.report.keep import Keep
@@ -137,7 +137,7 @@ def _about(choice: Choice, question: Question) -> list[str]:
 
 
 def _amounts_table(answer: Answer) -> Table:
-    table = Table(title=f"--keep {safe_line(answer.question.keep.text)}")
+    table = make_table(title=f"--keep {safe_line(answer.question.keep.text)}")
     for name in ("", "documents", "bytes", "tokens", "of documents", "of bytes", "of tokens"):
         table.add_column(name, justify="right" if name else "left", no_wrap=True)
     total, kept = answer.total, answer.kept
@@ -156,7 +156,7 @@ def _groups_table(answer: Answer) -> Table:
     count = len(answer.groups)
     shown = sorted(answer.groups, key=lambda choice: (-choice.total.documents, str(choice.value)))[:_GROUPS]
     title = f"thresholds per {question.per}" + (f": the {_GROUPS} largest of {count:,}" if count > _GROUPS else "")
-    table = Table(title=safe_line(title))
+    table = make_table(title=safe_line(title))
     for name in (question.per, "threshold", "documents", "kept", f"of its {question.keep.weight}", "ties", ""):
         table.add_column(safe_line(name), justify="left" if name in (question.per, "") else "right", overflow="fold")
     for choice in (*shown, answer.overall):
@@ -174,7 +174,7 @@ def _groups_table(answer: Answer) -> Table:
 
 
 def _shares_table(name: str, weight: str, shares: Sequence[Share]) -> Table:
-    table = Table(title=f"{safe_line(name)}: what changes most, by share of the {weight}")
+    table = make_table(title=f"{safe_line(name)}: what changes most, by share of the {weight}")
     table.add_column(safe_line(name), overflow="fold")
     for column in ("before", "after", "ratio", "documents", "kept"):
         table.add_column(column, justify="right", no_wrap=True)
@@ -191,7 +191,7 @@ def _shares_table(name: str, weight: str, shares: Sequence[Share]) -> Table:
 
 
 def _examples_table(title: str, examples: Sequence[Example]) -> Table:
-    table = Table(title=title)
+    table = make_table(title=title)
     table.add_column("score", justify="right", no_wrap=True)
     table.add_column("page", overflow="fold")
     for example in examples:

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-from rich.table import Table
 
-from tokenmill.cli.console import error_console, output_console, safe
+from tokenmill.cli.console import error_console, make_table, output_console, safe
 from tokenmill.core.errors import ConfigError
 from tokenmill.core.stage import InputShard, Source
 from tokenmill.executors.runspec import input_entry
@@ -101,7 +100,7 @@ def _tell(report: dict[str, Any]) -> None:
             highlight=False,
         )
         return
-    table = Table(title=f"bytes per token on {held['documents']:,} documents that were held out", title_justify="left")
+    table = make_table(title=f"bytes per token on {held['documents']:,} documents that were held out")
     names = ["trained", *([safe(str(report["reference"]))] if report["reference"] else [])]
     for name in ("language", "bytes", *names):
         table.add_column(name, justify="left" if name == "language" else "right")

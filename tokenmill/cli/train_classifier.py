@@ -11,7 +11,7 @@ from rich.table import Table
 
 from tokenmill.classifiers.train.run import CARD, train_classifier
 from tokenmill.classifiers.train.settings import TrainSettings
-from tokenmill.cli.console import error_console, output_console, safe_line
+from tokenmill.cli.console import error_console, make_table, output_console, safe_line
 from tokenmill.core.errors import ConfigError, did_you_mean
 
 Settings = TypeVar("Settings")
@@ -72,7 +72,7 @@ def train_from_labels(
 
 def figures_table(facts: Mapping[str, Any]) -> Table:
     """The cross-validated figures with their intervals."""
-    table = Table("figure", "value", "95 % interval")
+    table = make_table("figure", "value", "95 % interval")
     for name, one in facts["found"]["figures"].items():
         known = one["value"] == one["value"]
         interval = f"{one['low']:.3f} to {one['high']:.3f}" if one["low"] == one["low"] else "-"

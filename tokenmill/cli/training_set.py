@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 
-from rich.table import Table
-
 from tokenmill.classifiers.corpus.build import SetSettings, build_training_set
-from tokenmill.cli.console import error_console, output_console, safe_line
+from tokenmill.cli.console import error_console, make_table, output_console, safe_line
 from tokenmill.extract.http import Headers, TooLarge, Undecodable, decode_body
 
 _LARGEST = 5 << 20
@@ -25,7 +23,7 @@ def make_training_set(out: str, settings: SetSettings, *, as_json: bool = False)
     if as_json:
         print(json.dumps(facts, indent=1))
         return
-    table = Table("label", "source", "rows", "drawn", "left out", box=None)
+    table = make_table("label", "source", "rows", "drawn", "left out")
     for source in facts["sources"]:
         left = ", ".join(f"{reason} {count:,}" for reason, count in source["left_out"].items())
         numbers = f"{source['read']:,}", f"{source['drawn']:,}"
