@@ -98,8 +98,11 @@ def test_skim_takes_what_it_needs_from_one_pass(extractor: str) -> None:
 
 
 def test_the_cascade_asks_trafilatura_above_the_threshold_and_within_its_limits() -> None:
-    never, always = ExtractText(extractor="cascade", min_gain=2.0), ExtractText(extractor="cascade", min_gain=-2.0)
-    small = ExtractText(extractor="cascade", min_gain=-2.0, max_elements=5)
+    never, always = (
+        ExtractText(extractor="cascade", route_above=2.0),
+        ExtractText(extractor="cascade", route_above=-2.0),
+    )
+    small = ExtractText(extractor="cascade", route_above=-2.0, max_elements=5)
     by = {
         name: stage.rewrite(Doc(html=STORY)) for name, stage in (("never", never), ("always", always), ("small", small))
     }
@@ -265,7 +268,7 @@ def test_digests_are_the_versions_of_the_libraries() -> None:
         ExtractText(extractor="cascade", markdown=True),
         ExtractText(block_model="x.npz"),
         ExtractText(extractor="skim", block_model="no-such.npz"),
-        ExtractText(extractor="skim", min_gain=0.1),
+        ExtractText(extractor="skim", route_above=0.1),
         ExtractText(extractor="skim", comments=True),
         ExtractText(extractor="cascade", tables=False),
         ExtractText(extractor="skim", main_content=False),

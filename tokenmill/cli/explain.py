@@ -41,7 +41,7 @@ def explain_page(page: str, *, focus: str, model: str | None, url: str | None, t
         "cut": skim.cut,
         "confidence": round(float(judged.choice.confidence), 3),
         "expected_gain": round(float(judged.choice.route), 3),
-        "cascade": "trafilatura" if judged.choice.route > skim.min_gain else "skim",
+        "cascade": "trafilatura" if judged.choice.route > skim.route_above else "skim",
         "facts": {name: value for name, value in vars_of(facts.page_facts(judged.scan, url)).items() if value},
     }
     if as_json:

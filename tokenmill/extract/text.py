@@ -58,9 +58,9 @@ class ExtractText(Rewrite):
     block_model: str | None = None
     """Another model of blocks for skim than the one that comes with the package: the path of a file that
     `python -m tools.skim.train` wrote."""
-    min_gain: float | None = None
-    """Which pages the cascade sends to trafilatura: those where it is expected to win more F1. Default: the model's own
-    threshold, which takes at most 5 % of a crawl's pages."""
+    route_above: float | None = None
+    """Which pages the cascade sends to trafilatura: those whose route, the loss of F1 that the model expects of its own
+    text, is above this. Default: the model's own threshold, which takes at most 5 % of a crawl's pages."""
     comments: bool = False
     """Keep reader comments. Default false, as FineWeb; true costs 2 points of precision on articles."""
     main_content: bool = True
@@ -126,7 +126,7 @@ class ExtractText(Rewrite):
         for name, wrong in (
             ("markdown", self.markdown and self.extractor != "skim"),
             ("block_model", self.block_model is not None and not skimming),
-            ("min_gain", self.min_gain is not None and self.extractor != "cascade"),
+            ("route_above", self.route_above is not None and self.extractor != "cascade"),
             ("comments", self.comments and skimming),
             ("tables", not self.tables and skimming),
         ):
@@ -167,13 +167,14 @@ class ExtractText(Rewrite):
 
     def _cascade(self, html: str, text: str, route: float, shape: prescan.Shape) -> tuple[str, bool]:
         """Text, and whether it is trafilatura's. Limits come before trafilatura sees a page: it is what hangs."""
-        if self.extractor == "cascade" and route > self._min_gain and self._parsable(shape):
+        if self.extractor == "cascade" and route > self._route_above and self.parsable(shape):
             other = self._trafilatura(without_forbidden_references(html))
             if other.strip():
                 return other, True
         return text, False
 
-    def _parsable(self, shape: prescan.Shape) -> bool:
+    def parsable(self, shape: prescan.Shape) -> bool:
+        """Whether a page of this shape is within the limits of the parser below trafilatura."""
         return (
             shape.depth <= self.max_lxml_depth
             and shape.elements <= self.max_elements
@@ -197,8 +198,8 @@ class ExtractText(Rewrite):
         return Skim(CUTS[self.focus], self.markdown, Path(self.block_model) if self.block_model else None)
 
     @cached_property
-    def _min_gain(self) -> float:
-        return self._skim.min_gain if self.min_gain is None else self.min_gain
+    def _route_above(self) -> float:
+        return self._skim.route_above if self.route_above is None else self.route_above
 
     @cached_property
     def _extract(self) -> Callable[[str], str]:

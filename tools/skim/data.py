@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
+from tokenmill.extract.skim.math import rewrite
 from tokenmill.extract.skim.scan import Scan, scan
 from tokenmill.text.hosts import host_of
 from tools.skim import align
@@ -229,23 +230,14 @@ def _articles(shared: Path) -> Iterator[Source]:
 
 
 def _fast(html: str) -> str | None:
-    """Text of the first of SYSTEMS; None of a page that no parser takes, or on which it fails."""
-    if not takable(html):
-        return None
-    try:
-        return extractors()[SYSTEMS[0]](html)
-    except Exception:
-        return None
+    """Text of the first of SYSTEMS; None of a page that no parser takes."""
+    return extractors()[SYSTEMS[0]](html) if takable(html) else None
 
 
 def _scanned(source: Source) -> Scan:
     """As the extractor scans a page; annotated byte ranges are of the page before formulas are rewritten."""
     page = source.html.encode()
-    try:
-        from tokenmill.extract.skim.math import rewrite
-    except ImportError:
-        return scan(page)
-    rewritten: bytes = rewrite(page)
+    rewritten = rewrite(page)
     return scan(page if source.ranges is not None and len(rewritten) != len(page) else rewritten)
 
 

@@ -164,12 +164,7 @@ def takable(html: str) -> bool:
     """Whether all parsers take a page; of others the extractors have no text of their own."""
     from tokenmill.extract.text import ExtractText
 
-    shape, limits = prescan.prescan(html.encode()), ExtractText()
-    return (
-        shape.depth <= limits.max_lxml_depth
-        and shape.elements <= limits.max_elements
-        and shape.attributes <= limits.max_attributes
-    )
+    return ExtractText().parsable(prescan.prescan(html.encode()))
 
 
 def _serve(pipe: Connection) -> None:

@@ -117,4 +117,4 @@ def test_calibration_is_read_as_it_is_laid_out() -> None:
     size = scanned.bl_end - scanned.bl_start
     assert found.confidence == pytest.approx(0.2 + 0.4 * size[0] / size.sum())
     assert found.route == 0.25
-    assert model.min_gain == 0.125
+    assert model.route_above == 0.125

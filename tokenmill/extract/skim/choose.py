@@ -44,9 +44,10 @@ class Choice(NamedTuple):
     confidence: float
     """Expected F1 of the kept text, 0 to 1, calibrated on annotated pages (docs/skim-model.md)."""
     route: float
-    """Expected gain in F1 by trafilatura's text instead, or, where no gain could be learned, expected loss of ours
-    (`tools/skim/calibrate.py`); -1 where that is not worth its time: little text, mostly
-    links. The cascade asks it above `Model.min_gain`."""
+    """Why trafilatura should be asked instead: the gain in F1 that its text is expected to bring, or, where calibration
+    could learn no gain (as for the model of this package), the loss that is expected of ours
+    (`tools/skim/calibrate.py`); -1 where that is not worth its time: little text, mostly links. The cascade asks above
+    `Model.route_above`."""
     unjudged: int = 0
     """Blocks at the end of a page of more than `model.MOST_BLOCKS`, which are not kept."""
 

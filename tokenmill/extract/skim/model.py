@@ -72,7 +72,7 @@ class Model:
         return Model({**self.arrays, "calibration": calibration}, self.card)
 
     @property
-    def min_gain(self) -> float:
+    def route_above(self) -> float:
         """Pages are routed to another extractor above this `Choice.route`: some 4 % of a crawl."""
         return float(self.arrays["calibration"][-1])
 

@@ -99,9 +99,9 @@ class Skim:
         return Judged(scanned, found, choose.choose(scanned, found, self._model, choose.Settings(cut=self.cut)))
 
     @property
-    def min_gain(self) -> float:
+    def route_above(self) -> float:
         """The model's threshold on `Skimmed.route`, which at most 5 % of a crawl's pages pass."""
-        return self._model.min_gain
+        return self._model.route_above
 
     @property
     def digest(self) -> str:
