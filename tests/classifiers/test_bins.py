@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.classifiers.published_runs import page, pages, published
@@ -65,6 +65,7 @@ def test_ties_make_equal_edges_and_leave_bins_empty() -> None:
         edges_of(QuantileSketch(("bytes",)))
 
 
+@example([1, 40, 40, 40, 19, 40, 40], 20, 7.0)  # 0.55 * 220 > 121 in floating point
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=12), st.integers(2, 20), st.sampled_from([-1.0, 0.001, 7.0]))
 def test_a_score_of_many_documents_is_in_the_bin_in_which_these_begin(
     sizes: list[int], bins: int, scale: float

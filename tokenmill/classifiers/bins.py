@@ -14,6 +14,7 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import field
+from fractions import Fraction
 from functools import cached_property, lru_cache
 from itertools import pairwise
 from pathlib import Path
@@ -150,7 +151,7 @@ def edges_of(sketch: QuantileSketch, bins: int = BINS, weight: str = "bytes") ->
     Where many documents have one score, several percentiles fall on it. These edges lie just above the bucket of
     that score, so that its documents are in the bin where they begin, and not in the last one that they fill.
     """
-    found = [sketch.quantile(place / bins, weight) for place in range(1, bins)]
+    found = [sketch.quantile(Fraction(place, bins), weight) for place in range(1, bins)]
     buckets = [bucket for bucket in found if bucket is not None]
     if len(buckets) < bins - 1:
         raise ConfigError("no document has a score", fix="choose a run whose scorer has scored its documents")

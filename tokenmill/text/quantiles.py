@@ -14,7 +14,9 @@ Magnitudes below 2 ** -64 are one bucket around zero; those of 2 ** 64 and more,
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -126,15 +128,16 @@ class QuantileSketch:
         place = self.weights.index(weight)
         return self.total(weight) + int(self.nulls[place] + self.nans[place])
 
-    def quantile(self, share: float, weight: str) -> Bucket | None:
+    def quantile(self, share: float | Fraction, weight: str) -> Bucket | None:
         """The bucket that holds the weighted quantile; None where there is no weight.
 
-        That is the least score x for which the documents with scores <= x have at least `share` of the weight.
+        That is the least score x for which the documents with scores <= x have at least `share` of the weight. A
+        `Fraction` is exact: 0.55 of 220 is more than 121 in floating point.
         """
         sums = self._of(weight).cumsum()
         if not len(sums) or not sums[-1]:
             return None
-        target = max(share * int(sums[-1]), 1)  # not a score below the least one that weighs anything
+        target = max(math.ceil(Fraction(share) * int(sums[-1])), 1)  # not a score below the least one that weighs anything
         return self._bucket(min(int(np.searchsorted(sums, target)), len(sums) - 1), weight)
 
     def cut(self, target: float, weight: str) -> Bucket | None:
