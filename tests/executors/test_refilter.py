@@ -264,6 +264,7 @@ def kept(output: Path) -> int:
     return sum(pq.read_metadata(path).num_rows for path in (output / "data").glob("*.parquet"))
 
 
+@pytest.mark.ci
 def test_filters_of_ones_own(my: Path, tmp_path: Path, write_jsonl: Callable[..., Path]) -> None:
     source = write_jsonl(some_texts())
     out, counts = tmp_path / "annotated", []

@@ -99,6 +99,7 @@ def test_calls_of_workers_fail(tmp_path: Path, kind: str) -> None:
     report_figures("n-th call of workers fails", {"kind": kind, "calls": calls, "ends": ends})
 
 
+@pytest.mark.ci
 def test_all_operations_are_seen(tmp_path: Path) -> None:
     """The shim counts what it should: a run does every operation that it knows, but truncation."""
     shim = Shim(tmp_path / "control")

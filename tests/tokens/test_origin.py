@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.properties import examples
 from tests.tokens.support import make_set, save
 from tokenmill.core.errors import ConfigError, ShardError
 from tokenmill.tokens.formats.registry import format_names
@@ -41,7 +42,7 @@ def seen(place: Origin) -> tuple[int, int, int, int, int, int]:
 DOCUMENTS = st.lists(st.lists(st.integers(1, 99), max_size=4), max_size=7)
 
 
-@settings(max_examples=40)
+@examples(12, 60)
 @given(
     shards=st.lists(DOCUMENTS, max_size=3),
     eos_id=st.sampled_from([None, 0]),

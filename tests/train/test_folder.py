@@ -60,6 +60,7 @@ def test_checkpoints_that_are_asked_for_later_are_made_up_for(
     assert traces(tmp_path / "later") == traces(tmp_path / "whole")
 
 
+@pytest.mark.ci
 def test_a_kept_checkpoint_that_is_damaged_is_made_again(view: TokenView, tmp_path: Path) -> None:
     run(view, tmp_path, TRUNK)
     path = checkpoints.path_of(tmp_path, 4)
@@ -92,6 +93,7 @@ def test_a_branch_keeps_its_own_settings(view: TokenView, tmp_path: Path) -> Non
         assert found[0] != found[1]
 
 
+@pytest.mark.ci
 def test_tokens_before_the_start_are_counted_as_they_were(view: TokenView, tmp_path: Path) -> None:
     run(view, tmp_path / "trunk", TRUNK)
     settings = make_settings(steps=6, batch_tokens=4 * CONTEXT, decay_steps=2, checkpoint_every=1)

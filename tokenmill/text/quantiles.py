@@ -137,7 +137,8 @@ class QuantileSketch:
         sums = self._of(weight).cumsum()
         if not len(sums) or not sums[-1]:
             return None
-        target = max(math.ceil(Fraction(share) * int(sums[-1])), 1)  # not a score below the least one that weighs anything
+        # not a score below the least one that weighs anything
+        target = max(math.ceil(Fraction(share) * int(sums[-1])), 1)
         return self._bucket(min(int(np.searchsorted(sums, target)), len(sums) - 1), weight)
 
     def cut(self, target: float, weight: str) -> Bucket | None:

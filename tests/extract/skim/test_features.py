@@ -123,7 +123,7 @@ def test_shares_are_exact(part: int, whole: int) -> None:
     assert share(part, whole) == twin.share(part, whole)
 
 
-@pytest.mark.parametrize("size", [1, 63, 64, 65, 130])
+@pytest.mark.parametrize("size", [1, 64, *(pytest.param(size, marks=pytest.mark.ci) for size in (63, 65, 130))])
 def test_the_place_in_the_buffer_does_not_matter(size: int, model: Model) -> None:
     page = "".join(f"<p>Paragraph {i} of some words.</p>" for i in range(size))
     scanned = scan(page.encode())

@@ -248,6 +248,7 @@ def rare(tmp_path: Path, shared: Path, **more: Any) -> Any:
     return mixture_of(tmp_path, sources, [stage], seed=1, **more)
 
 
+@pytest.mark.ci
 def test_what_a_sample_does_not_show_is_not_known_to_be_absent(tmp_path: Path, shared: Path) -> None:
     plan = plan_mixture(rare(tmp_path, shared, max_epochs=2))
     row = plan.rows[1]
