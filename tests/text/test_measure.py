@@ -22,7 +22,7 @@ from tokenmill.core.doc import Doc
 from tokenmill.core.errors import ConfigError
 from tokenmill.core.signals import known_signals, signal
 from tokenmill.text.characters import PUNCTUATION, SENTENCE_ENDS
-from tokenmill.text.measure import TextSignals, measure
+from tokenmill.text.measure import TextSignals, measure, utf8
 from tokenmill.text.signals import INTEGERS, LANGUAGE_SIGNALS, NAMES
 
 COMMON = [name for name in NAMES if name not in LANGUAGE_SIGNALS]
@@ -250,3 +250,17 @@ def test_no_kernel_reads_out_of_bounds(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider", *tests]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=here.parents[1])
     assert done.returncode == 0, done.stdout[-3000:]
+
+
+@pytest.mark.parametrize("texts", [["some words"], ["", ""], [], [None]])
+def test_kernels_see_one_type_of_bytes(texts: list[str | None]) -> None:
+    """Another one would be compiled for once more, for a minute."""
+    array = pa.array(texts, pa.string())
+    with pa.ipc.new_stream(sink := pa.BufferOutputStream(), pa.schema([("text", pa.string())])) as stream:
+        stream.write_batch(pa.record_batch({"text": array}))
+    (sent,) = pa.ipc.open_stream(sink.getvalue())
+    for one in (array, sent.column("text")):
+        data, offsets = utf8(one)
+        assert not data.flags.writeable
+        assert data.dtype == np.uint8
+        assert len(offsets) == len(texts) + 1

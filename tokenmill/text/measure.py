@@ -27,7 +27,7 @@ GOPHER_STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
 _STOP_WORDS = Path(__file__).with_name("stop_words.yaml")
 _EMPTY = np.zeros(0, np.int64)
 _NO_BYTES = np.zeros(0, np.uint8)
-_NO_BYTES.setflags(write=False)  # as Arrow's buffers: another type would be compiled for once more
+_NO_BYTES.setflags(write=False)
 
 
 class TextSignals(Annotate):
@@ -138,7 +138,11 @@ def measure(
 
 
 def utf8(texts: pa.Array) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """UTF-8 of all texts, and where each begins in it (one more number than texts)."""
+    """UTF-8 of all texts, and where each begins in it (one more number than texts).
+
+    The bytes are never writable, as they come from another process, also where Arrow's buffer is: kernels would be
+    compiled once more for that type, for a minute, and the document that is there first would pay.
+    """
     if texts.null_count:
         texts = texts.fill_null("")
     large = pa.types.is_large_string(texts.type)
@@ -147,7 +151,11 @@ def utf8(texts: pa.Array) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
         return _NO_BYTES, np.zeros(1, np.int64)
     offsets = np.frombuffer(places, np.int64 if large else np.int32)
     offsets = offsets[texts.offset : texts.offset + len(texts) + 1].astype(np.int64)
-    return np.frombuffer(data, np.uint8) if data is not None and data.size else _NO_BYTES, offsets
+    if data is None or not data.size:
+        return _NO_BYTES, offsets
+    found = np.frombuffer(data, np.uint8)
+    found.setflags(write=False)
+    return found, offsets
 
 
 def _families_of(names: Sequence[str]) -> int:
