@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,8 +61,11 @@ class Funnel:
         return sum(s.into - s.out - s.dropped.total() - s.quarantined.total() for s in self.stages)
 
 
-def fold(folder: RunFolder) -> Funnel:
-    """The funnel of a run, finished or not. ConfigError when the folder holds no run."""
+def fold(folder: RunFolder, seen: Callable[[Mapping[str, Any]], None] | None = None) -> Funnel:
+    """The funnel of a run, finished or not. ConfigError when the folder holds no run.
+
+    seen: called with every manifest of a phase of documents: a large run has 100,000 of them, so they are read once.
+    """
     run = folder.read_json("run.json")
     if run is None:
         raise ConfigError(f"{folder.location} holds no run", why="there is no run.json", fix="check the path")
@@ -75,6 +78,8 @@ def fold(folder: RunFolder) -> Funnel:
         done = 0
         for _, manifest in folder.manifests(phase["directory"]):
             done += 1
+            if seen is not None:
+                seen(manifest)
             if "overlap" in manifest:
                 funnel.overlap = funnel.overlap or Overlap()
                 funnel.overlap.add(manifest["overlap"])
