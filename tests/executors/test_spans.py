@@ -24,12 +24,12 @@ from tokenmill.executors.run import RunOutcome, execute
 from tokenmill.executors.runspec import Options, RunSpec
 from tokenmill.executors.worker import ShardRunner, ShardTask, _Attempt
 from tokenmill.extract.text import ExtractText
+from tokenmill.io.documents import Documents
 from tokenmill.io.filesystem import list_inputs
 from tokenmill.io.parquet import WriteParquet
 from tokenmill.io.runfolder import Attempt, RunFolder
 from tokenmill.io.units import split
 from tokenmill.io.warc import ReadWarc
-from tokenmill.report.documents import Documents
 from tokenmill.report.funnel import fold
 
 SPAN = 64 << 10

@@ -1,103 +1,95 @@
-"""`tokenmill explain`: what skim sees in a page, block by block."""
+"""`tokenmill explain`: every stage's decision on one page."""
 
 from __future__ import annotations
 
-import json
+import gzip
 import sys
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from rich.table import Table
-from rich.text import Text
-
-from tokenmill.cli.console import output_console, safe_line
-from tokenmill.core.doc import Doc
+from tokenmill.cli.console import output_console, print_json
+from tokenmill.cli.explain_view import explanation_json, print_explanation
 from tokenmill.core.errors import ConfigError
-from tokenmill.core.rule import Drop
-from tokenmill.extract.decode import DecodeHtml
-from tokenmill.extract.skim import assemble, facts
-from tokenmill.extract.skim.skim import CUTS, Judged, Skim
+from tokenmill.core.pipeline import Pipeline
+from tokenmill.core.settings import parse_assignment
+from tokenmill.executors.explain import explain_document, explain_page
+from tokenmill.executors.explain_plan import plan_of_run
+from tokenmill.executors.explanation import Explanation
+from tokenmill.executors.runspec import load_run_here
+from tokenmill.io.runfolder import RunFolder
+from tokenmill.pipelines.find import load_recipe
 
-_SHOWN = 100
-"""Characters of a block that the table shows."""
+DEFAULT_RECIPE = "fineweb"
+_ARCHIVES = (".warc", ".arc", ".wet", ".wat")
+_PACKED = (".gz", ".lz4", ".zst", ".bz2")
+_GZIP = b"\x1f\x8b"
 
 
-def explain_page(page: str, *, focus: str, model: str | None, url: str | None, text: bool, as_json: bool) -> None:
-    """Print the blocks of an HTML file (`-`: standard input) with their probabilities, and which are kept.
+@dataclass(frozen=True)
+class ExplainRequest:
+    """What the command line asks for."""
 
-    ConfigError where the file cannot be read or holds no page.
-    """
-    if focus not in CUTS:
-        raise ConfigError(f"no focus {focus!r}", where="--focus", fix=f"one of {', '.join(CUTS)}")
-    skim = Skim(CUTS[focus], model_path=Path(model) if model else None)
-    judged = skim.judge(_decoded(page))
-    kept = assemble.assemble(judged.scan, judged.choice.keep)
-    if text:
-        print(kept)
+    page: str
+    run: str | None = None
+    recipe: str | None = None
+    settings: tuple[str, ...] = ()
+    url: str | None = None
+    archives: tuple[str, ...] = ()
+    full: bool = False
+    as_json: bool = False
+
+
+def explain(request: ExplainRequest) -> None:
+    """Print the explanation of a page. ConfigError where there is no such page, or it cannot be explained."""
+    found = explanation(request)
+    if request.as_json:
+        print_json(explanation_json(found, full=request.full))
         return
-    summary = {
-        "kept": int(judged.choice.keep.sum()),
-        "blocks": len(judged.probabilities),
-        "cut": skim.cut,
-        "confidence": round(float(judged.choice.confidence), 3),
-        "expected_gain": round(float(judged.choice.route), 3),
-        "cascade": "trafilatura" if judged.choice.route > skim.route_above else "skim",
-        "facts": {name: value for name, value in vars_of(facts.page_facts(judged.scan, url)).items() if value},
-    }
-    if as_json:
-        print(json.dumps({**summary, "blocks": block_rows(judged), "text": kept}, ensure_ascii=False, indent=1))
-        return
-    _print_table(judged, summary)
+    print_explanation(output_console(), found, full=request.full)
 
 
-def vars_of(found: facts.Facts) -> dict[str, str | None]:
-    """The facts by name."""
-    return {name: getattr(found, name) for name in found.__dataclass_fields__}
+def explanation(request: ExplainRequest) -> Explanation:
+    """The explanation that is asked for."""
+    if request.page == "-" or Path(request.page).is_file():
+        payload, name = _payload(request.page)
+        found = explain_page(payload, _pipeline(request), name=name, url=request.url or "")
+        found.query = request.page
+        return found
+    if request.run is None:
+        raise ConfigError(
+            f"there is no file {request.page}",
+            why="a page by its address or id is looked up in a run",
+            fix="give the path of an HTML file, - for standard input, or --run RUN",
+        )
+    if request.url is not None:
+        raise ConfigError("--url is for a page's file", why="a page of a run has its address", fix="leave it out")
+    return explain_document(
+        request.run,
+        request.page,
+        pipeline=load_recipe(request.recipe).pipeline if request.recipe else None,
+        settings=[parse_assignment(text) for text in request.settings],
+        archives=request.archives,
+    )
 
 
-def block_rows(judged: Judged) -> list[dict[str, Any]]:
-    """One row for each block: place, probability, whether it is kept and why, where it stands, offsets, text."""
-    scan = judged.scan
-    return [
-        {
-            "block": block,
-            "probability": round(float(judged.probabilities[block]), 4),
-            "kept": bool(judged.choice.keep[block]),
-            "where": path_of(judged, block),
-            "bytes": [int(scan.bl_src[block]), int(scan.bl_src_end[block])],
-            "text": scan.block_text(block),
-        }
-        for block in range(len(judged.probabilities))
-    ]
+def _pipeline(request: ExplainRequest) -> Pipeline:
+    """The recipe for a page's file: the one that is named, else the run's, else the default."""
+    if request.recipe is None and request.run is not None:
+        data = load_run_here(RunFolder(request.run))
+        settings = [parse_assignment(text) for text in request.settings]
+        return plan_of_run(data, settings)[0].pipeline
+    return load_recipe(request.recipe or DEFAULT_RECIPE, request.settings).pipeline
 
 
-def path_of(judged: Judged, block: int, levels: int = 3) -> str:
-    """The innermost elements around a block, each with the beginning of its class or id."""
-    scan = judged.scan
-    element = int(scan.bl_inner[block])
-    names: list[str] = []
-    while element > 0 and len(names) < levels:
-        attributes = bytes(scan.page[scan.el_attrs[element] : scan.el_attrs_end[element]]).decode("utf-8", "replace")
-        names.append((scan.tag_name(element) or "?") + _name_in(attributes))
-        element = int(scan.el_parent[element])
-    return " > ".join(reversed(names))
-
-
-def _name_in(attributes: str) -> str:
-    for sign, key in ((".", "class="), ("#", "id=")):
-        _, found, value = attributes.partition(key)
-        if found:
-            words = value.lstrip("\"' ").replace('"', " ").replace("'", " ").split()
-            return sign + words[0][:24] if words else ""
-    return ""
-
-
-def _decoded(page: str) -> str:
+def _payload(page: str) -> tuple[bytes, str]:
+    """(bytes, name) of a page's file. ConfigError where it cannot be read, or is an archive."""
     if page == "-":
-        payload = sys.stdin.buffer.read()
+        payload, name = sys.stdin.buffer.read(), "stdin"
     else:
         try:
-            payload = Path(page).read_bytes()
+            payload, name = Path(page).read_bytes(), Path(page).name
         except OSError as error:
             raise ConfigError(
                 "the page cannot be read",
@@ -105,32 +97,25 @@ def _decoded(page: str) -> str:
                 why=error.strerror or str(error),
                 fix="give the path of an HTML file, or - for standard input",
             ) from error
-    found = DecodeHtml().rewrite(Doc(payload=payload, http_headers="", content_type="text/html", truncated=""))
-    if isinstance(found, Drop):
-        raise ConfigError("the file holds no page", where=page, why=found.reason, fix="give an HTML file")
-    html: str = found["html"]
-    return html
-
-
-def _print_table(judged: Judged, summary: dict[str, Any]) -> None:
-    table = Table(box=None, pad_edge=False, show_edge=False)
-    for name, width in (("", 4), ("p", 4), ("where", None), ("text", None)):
-        table.add_column(name, min_width=width, overflow="ellipsis", no_wrap=True)
-    for row in block_rows(judged):
-        style = "bold green" if row["kept"] else "dim"
-        shown = row["text"] if len(row["text"]) <= _SHOWN else row["text"][:_SHOWN] + "…"
-        table.add_row(
-            Text("keep" if row["kept"] else "cut", style=style),
-            Text(f"{row['probability']:.2f}", style=style),
-            Text.from_markup(safe_line(row["where"]), style="dim"),
-            Text.from_markup(safe_line(shown), style="" if row["kept"] else "dim"),
+    if _is_archive(name, payload):
+        raise ConfigError(
+            f"{page} is an archive of many pages",
+            fix="give one page: its HTML, or its address or id with --run RUN (tokenmill run makes one of the archive)",
         )
-    console = output_console()
-    console.print(table)
-    console.print(
-        f"\n{summary['kept']} of {summary['blocks']} blocks kept (p >= {summary['cut']:g} and the rules around it); "
-        f"confidence {summary['confidence']:.2f}; trafilatura is expected to win {summary['expected_gain']:+.3f}, "
-        f"the cascade takes {summary['cascade']}."
-    )
-    for name, value in summary["facts"].items():
-        console.print(f"[dim]{name}[/] {safe_line(value)}", highlight=False)
+    return payload, name
+
+
+def _is_archive(name: str, payload: bytes) -> bool:
+    bare = name.lower()
+    for ending in _PACKED:
+        bare = bare.removesuffix(ending)
+    head = payload[:8]
+    if head.startswith(_GZIP):
+        try:
+            head = zlib.decompressobj(16 + zlib.MAX_WBITS).decompress(payload[:4096], 64)
+        except (zlib.error, gzip.BadGzipFile):
+            head = b""
+    return bare.endswith(_ARCHIVES) or head.startswith((b"WARC/", b"filedesc://"))
+
+
+__all__: Sequence[str] = ("ExplainRequest", "explain", "explanation")

@@ -17,11 +17,11 @@ import pyarrow.parquet as pq
 from tokenmill.core.errors import ConfigError
 from tokenmill.core.schema import DOC_ID
 from tokenmill.dedup.groups import index_origin
+from tokenmill.io.documents import Documents
 from tokenmill.io.filesystem import open_binary
 from tokenmill.io.runfolder import RunFolder
 from tokenmill.report.clusters import Clusters, Dedup
 from tokenmill.report.differences import CHARS, Difference, difference
-from tokenmill.report.documents import Documents
 
 MATCHES = 1000
 """Most documents that a search by a part of an address finds."""

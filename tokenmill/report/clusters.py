@@ -20,9 +20,9 @@ import pyarrow.parquet as pq
 
 from tokenmill.core.errors import ConfigError, did_you_mean
 from tokenmill.core.schema import DOC_ID
+from tokenmill.io.documents import Documents
 from tokenmill.io.filesystem import open_binary
 from tokenmill.io.runfolder import RunFolder
-from tokenmill.report.documents import Documents
 from tokenmill.report.funnel import fold
 from tokenmill.text.hosts import host_of
 

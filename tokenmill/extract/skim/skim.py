@@ -51,7 +51,7 @@ class Skimmed:
 
 @dataclass(frozen=True)
 class Judged:
-    """A page with the probability of every block; what `tokenmill explain` shows."""
+    """A page with the probability of every block; what `tokenmill explain --blocks` shows."""
 
     scan: scan.Scan
     probabilities: npt.NDArray[np.float32]

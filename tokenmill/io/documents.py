@@ -21,7 +21,7 @@ from tokenmill.io.runfolder import RunFolder
 
 SHOWN = ("id", "url", "date", "text")
 SAMPLE_CHARS = 4000
-"""Texts in `dropped/` end here (as in `executors.chain`, which reports do not know)."""
+"""Texts in `dropped/` end here (as in `executors.chain`, which readers do not know)."""
 
 
 class Stored(NamedTuple):
