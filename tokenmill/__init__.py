@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from tokenmill.filters.gopher import GopherQuality
     from tokenmill.filters.language import LanguageFilter, LanguageId
     from tokenmill.filters.nsfw import NsfwSignals, NsfwWords
+    from tokenmill.filters.optout import OptOut, OptOutSignals
     from tokenmill.filters.pii import RedactPii
     from tokenmill.filters.refinedweb import RefinedWebFormat, RefinedWebLines, RefinedWebQuality
     from tokenmill.filters.repetition import GopherRepetition
@@ -83,6 +84,8 @@ _EXPORTS = {
     "NsfwClassifierFilter": "filters.toxicity",
     "NsfwSignals": "filters.nsfw",
     "NsfwWords": "filters.nsfw",
+    "OptOut": "filters.optout",
+    "OptOutSignals": "filters.optout",
     "Pipeline": "core.pipeline",
     "QualityLevel": "classifiers.bins",
     "ReadJsonl": "io.jsonl",
@@ -146,6 +149,8 @@ __all__ = [
     "NsfwClassifierFilter",
     "NsfwSignals",
     "NsfwWords",
+    "OptOut",
+    "OptOutSignals",
     "Pipeline",
     "QualityLevel",
     "ReadJsonl",

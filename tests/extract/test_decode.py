@@ -96,9 +96,13 @@ def test_split_last_character_of_a_cut_page() -> None:
     [
         ("", "", ""),
         ('<meta name="robots" content="noindex, nofollow">', "", "noindex, nofollow"),
-        ("<META NAME=GoogleBot CONTENT='noarchive'>", "", "noarchive"),
+        ("<META NAME=GoogleBot CONTENT='noarchive'>", "", "googlebot: noarchive"),
         ("", "X-Robots-Tag: noai\nx-robots-tag: otherbot: none", "noai; otherbot: none"),
-        ('<meta content="a" name="robots"><meta name="googlebot" content="b">', "X-Robots-Tag: c", "c; a; b"),
+        (
+            '<meta content="a" name="robots"><meta name="googlebot" content="b">',
+            "X-Robots-Tag: c",
+            "c; a; googlebot: b",
+        ),
         ('<meta name="robots" content="a"><meta name="robots" content="a">', "", "a"),
         ('<meta name="tdm-reservation" content="1">', "", "tdm-reservation: 1"),
         ("", "tdm-reservation: 1", "tdm-reservation: 1"),

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tokenmill.core.phases import Phase
+from tokenmill.executors.forget_marks import is_untouched
 from tokenmill.executors.runspec import RunSpec, freeze, input_entry
 from tokenmill.executors.steps import SUCCESS_JSON, TASKS_JSON
 from tokenmill.io.runfolder import RunFolder, disk_error
@@ -28,10 +29,11 @@ def adopt(spec: RunSpec, folder: RunFolder, earlier: RunSpec, source: RunFolder)
     """Take complete phases of the run `earlier` in `source` into `folder`; the names of those that were taken.
 
     From the first phase on, up to the first that the earlier run has not done, or does in another way. Phases that
-    `folder` has complete are left as they are. Idempotent. Nothing where a folder is not on a local disk.
+    `folder` has complete are left as they are. Idempotent. Nothing where a folder is not on a local disk, or documents
+    or intermediate files were removed from `source`.
     ConfigError where `folder` holds another run, FatalError where the disk is full.
     """
-    if not (folder.is_local and source.is_local) or not _same_work(spec, earlier):
+    if not (folder.is_local and source.is_local and is_untouched(source)) or not _same_work(spec, earlier):
         return []
     theirs = {phase.directory: phase for phase in earlier.plan.phases}
     taken = []

@@ -18,6 +18,7 @@ from tokenmill.core.pipeline import Pipeline
 from tokenmill.core.plan import Annotation, Plan, decides, make_plan, verdict_column
 from tokenmill.core.signals import is_signal, known_signals
 from tokenmill.core.stage import Annotate, Barrier, Filter, InputShard, Sink, Stage
+from tokenmill.executors.forget_marks import FORGOTTEN
 from tokenmill.executors.runspec import Options, RunSpec, load_run
 from tokenmill.io.annotated import ReadAnnotated
 from tokenmill.io.filesystem import absolute_location
@@ -192,7 +193,8 @@ def _check_all_compared(
     first = min(annotated.labels.index(label) for label in again)
     behind = annotated.labels[first:]
     for count in _counts(folder, data):
-        if count["stage"] in behind and (count["quarantined"] or any(count["dropped"].values())):
+        ended = [number for reason, number in count["dropped"].items() if reason != FORGOTTEN]
+        if count["stage"] in behind and (count["quarantined"] or any(ended)):
             raise ConfigError(
                 f"{behind[0]} cannot be done again after the run",
                 why=f"{count['stage']} has ended documents that it had compared: enforced, or put into quarantine",

@@ -38,7 +38,7 @@ class DecodeHtml(Rewrite):
     `too_large`, `not_html`, `bad_charset`.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     on_demand: ClassVar[bool] = True
     reads: ClassVar[tuple[str, ...]] = ("payload", "http_headers", "content_type", "truncated")
     adds: ClassVar[Mapping[str, pa.DataType]] = {
@@ -78,7 +78,7 @@ class DecodeHtml(Rewrite):
             return Drop("bad_charset", "bad_chars", bad / len(text), self.max_bad_chars)
         html, raw = sanitize_encoded(text)
         low = raw.lower()
-        return {"html": html, "robots": robots_notice(headers, raw, low), "license": license_notice(raw, low)}
+        return {"html": html, "robots": robots_notice(headers, raw, low), "license": license_notice(raw, low, headers)}
 
 
 def is_html(body: bytes, content_type: str) -> bool:
