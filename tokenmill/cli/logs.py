@@ -15,6 +15,7 @@ from typing import Any, TextIO
 
 from tokenmill.core.errors import ConfigError, TokenmillError
 from tokenmill.core.phases import Phase
+from tokenmill.core.secrets import hide
 from tokenmill.executors.base import (
     Notice,
     PhaseEnd,
@@ -157,4 +158,4 @@ def _counts(state: PhaseState) -> dict[str, int]:
 def _fields(error: BaseException | None) -> dict[str, str]:
     if isinstance(error, TokenmillError):
         return error.to_fields()
-    return {"error": type(error).__name__, "what": str(error)} if error is not None else {}
+    return {"error": type(error).__name__, "what": hide(str(error))} if error is not None else {}

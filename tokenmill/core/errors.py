@@ -15,6 +15,8 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from tokenmill.core.secrets import hide_environment
+
 
 class TokenmillError(Exception):
     """Base of all errors that tokenmill raises on purpose."""
@@ -22,10 +24,11 @@ class TokenmillError(Exception):
     exit_code = 1
 
     def __init__(self, what: str, *, where: str = "", why: str = "", fix: str = "") -> None:
-        super().__init__(what)
-        self.what = what
-        self.where = where
-        self.why = why
+        # messages of libraries and stages are in there, and they go into logs, status files and tables
+        self.what = hide_environment(what)
+        super().__init__(self.what)
+        self.where = hide_environment(where)
+        self.why = hide_environment(why)
         self.fix = fix
 
     def __str__(self) -> str:

@@ -61,6 +61,8 @@ class InputShard:
 
 
 _REGISTRY: dict[str, type[Stage]] = {}
+MAX_NAME = 64
+"""Most characters of the name of a stage."""
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
@@ -87,6 +89,12 @@ class Stage(ABC):  # noqa: B024 - its kinds have them
         dataclass(frozen=True, kw_only=True)(cls)
         if "name" not in cls.__dict__ or not cls.name:
             cls.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
+        if not (cls.name.isidentifier() and len(cls.name) <= MAX_NAME):
+            raise ConfigError(
+                f"the stage {cls.__name__} is named {cls.name[:80]!r}",
+                why="phases and files of a run are named after its stages",
+                fix=f"letters, digits and _, at most {MAX_NAME}",
+            )
         if cls.__module__ == __name__:  # the kinds
             return
         known = _REGISTRY.get(cls.name)

@@ -15,6 +15,7 @@ import traceback
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from tokenmill.core.errors import FatalError, ShardError, TokenmillError
+from tokenmill.core.secrets import hide
 from tokenmill.executors.process import OUT_OF_MEMORY, die_with_parent, limit_memory, protect_stdout
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def _serve(requests: BinaryIO, answers: BinaryIO, descriptor: int) -> None:
             write_message(answers, {"ok": False, **error.to_fields()})
         except Exception as error:
             # no fault of a document (those are caught in the chain): say so instead of dying, which would blame one
-            traceback.print_exc()
+            print(hide(traceback.format_exc()), file=sys.stderr, flush=True)
             what = "the stages cannot be set up" if header["op"] == "setup" else "the engine failed on a batch"
             kind = FatalError if header["op"] == "setup" else ShardError
             answer = kind(what, why=f"{type(error).__name__}: {error}", fix="see the traceback above").to_fields()

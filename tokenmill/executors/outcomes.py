@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from tokenmill.core.doc import Doc
 from tokenmill.core.errors import ConfigError
+from tokenmill.core.secrets import hide
 from tokenmill.core.stage import Annotate, Barrier, Filter, Rewrite, Stage
 from tokenmill.executors.frame import Frame
 
@@ -93,8 +94,8 @@ def identity(doc: Doc) -> dict[str, Any]:
 
 
 def clean(text: str) -> str:
-    """Text that any Arrow string can hold."""
-    return text.encode("utf-8", "replace").decode().replace("\0", "")
+    """Text that any Arrow string can hold, without secrets that an error has told."""
+    return hide(text.encode("utf-8", "replace").decode().replace("\0", ""))
 
 
 def checked_columns(

@@ -9,12 +9,14 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from tokenmill.core.errors import ConfigError, FatalError, ShardError, TokenmillError
+from tokenmill.core.secrets import hide
 from tokenmill.executors.worker import ShardRunner, ShardTask
 
 WORD_SECONDS = 1.0
@@ -105,7 +107,7 @@ class Runners:
             # a defect or an unforeseen library error: the shard fails, with the traceback in the worker's log
             import traceback
 
-            traceback.print_exc()
+            print(hide(traceback.format_exc()), file=sys.stderr, flush=True)
             where = f"node {socket.gethostname()}, process {os.getpid()}"
             why = "see the traceback in the log of the Ray worker"
             return ShardError(f"{type(error).__name__}: {error}", where=where, why=why).to_fields()

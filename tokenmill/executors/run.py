@@ -15,9 +15,10 @@ from tokenmill.core.errors import ConfigError, FatalError, TokenmillError
 from tokenmill.core.phases import Phase
 from tokenmill.core.stage import Stepped, SteppedSink
 from tokenmill.executors.base import Executor, Job, Jobs, Notice, PhaseEnd, PhaseEvent, PhaseStart, ShardResult
+from tokenmill.executors.forget_marks import check_whole
 from tokenmill.executors.host import Limits
 from tokenmill.executors.local import InlineExecutor
-from tokenmill.executors.runspec import RunSpec, freeze, input_entry
+from tokenmill.executors.runspec import RunSpec, forget_queries, freeze, input_entry, load_run
 from tokenmill.executors.spans import misplaced, move, withdraw
 from tokenmill.executors.steps import SUCCESS_JSON, TASKS_JSON, StepWork
 from tokenmill.executors.worker import ShardTask
@@ -80,6 +81,8 @@ def _execute(
     spec: RunSpec, folder: RunFolder, executor: Executor, limits: Limits, observer: Observer | None
 ) -> RunOutcome:
     outcome = RunOutcome(resumed=freeze(folder, spec))
+    if outcome.resumed:
+        check_whole(folder, load_run(folder))
     _sweep(folder, spec)
     if outcome.resumed and observer is not None and not folder.is_local:  # it takes minutes with many shards
         observer(spec.plan.phases[0], Notice(0, "looking at what is committed"))
@@ -92,6 +95,7 @@ def _execute(
             sink = phase.stages[-1]
             for kind in sink.beside if isinstance(sink, SteppedSink) else ():
                 folder.remove(f"phases/{phase.directory}/{kind}")  # as large as the result, and no longer needed
+        forget_queries(folder)
     return outcome
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import json
 import os
 import platform
 import tempfile
@@ -17,11 +18,15 @@ from tokenmill import __version__
 from tokenmill.core.errors import ConfigError, FatalError
 from tokenmill.core.pipeline import Pipeline
 from tokenmill.core.plan import Annotation, Plan, make_plan
+from tokenmill.core.secrets import refuse_secrets
 from tokenmill.core.stage import InputShard
 from tokenmill.io.filesystem import absolute_location
 from tokenmill.io.runfolder import RunFolder, slugs
+from tokenmill.io.stores import without_query
 
 RUN_JSON = "run.json"
+QUERIES_JSON = "phases/.queries.json"
+"""Queries of signed addresses of inputs, which are secrets: for workers, and only as long as the run is under way."""
 _FORMAT = 1
 _LIBRARIES = ("pyarrow", "numpy", "numba", "trafilatura", "lxml", "resiliparse", "tldextract")
 
@@ -49,6 +54,8 @@ class RunSpec:
 
     @classmethod
     def of(cls, plan: Plan, options: Options, input_location: str) -> RunSpec:
+        for label, stage in zip(plan.pipeline.labels, plan.pipeline.stages, strict=True):
+            refuse_secrets(stage.config(), label)
         return cls(plan, options, input_location, _outputs(plan.inputs))
 
     def to_json(self) -> dict[str, Any]:
@@ -70,9 +77,9 @@ class RunSpec:
             "columns": {field.name: str(field.type) for field in plan.schema},
             "options": {name: value for name, value in asdict(self.options).items() if name != "split_bytes" or value},
             "input": {
-                "location": absolute_location(self.input_location),
+                "location": without_query(absolute_location(self.input_location)),
                 "shards": [
-                    {**input_entry(s), "path": s.path, "output": slug}
+                    {**input_entry(s), "path": without_query(s.path), "output": slug}
                     for s, slug in zip(plan.inputs, self.slugs, strict=True)
                 ],
             },
@@ -157,6 +164,9 @@ def load_run_here(folder: RunFolder) -> dict[str, Any]:
     A run keeps a copy of every file that defines its stages; the digest of the code is part of the plan.
     """
     data = load_run(folder)
+    queries = folder.read_json(QUERIES_JSON) or {}
+    for shard in data["input"]["shards"]:
+        shard["path"] += queries.get(shard["name"], "")
     for entry in data["stages"]:
         if "file" not in entry or Path(entry["file"]).is_file():
             continue
@@ -179,6 +189,13 @@ def freeze(folder: RunFolder, spec: RunSpec) -> bool:
     """
     wanted = spec.to_json()
     present = folder.read_json(RUN_JSON)
+    if present is not None and (differences := run_differences(present, wanted)):
+        raise ConfigError(
+            f"{folder.location} holds another run",
+            why="; ".join(differences[:5]),
+            fix="choose another --output, or delete this one",
+        )
+    _keep_queries(folder, spec)
     if present is None:
         # the recipe that made a data set is in the data set
         files = [entry["file"] for entry in wanted["stages"] if "file" in entry]
@@ -187,17 +204,32 @@ def freeze(folder: RunFolder, spec: RunSpec) -> bool:
             folder.write_text(f"recipe/{name}", text)
         folder.write_json(RUN_JSON, wanted)
         return False
-    differences = run_differences(present, wanted)
-    if differences:
-        raise ConfigError(
-            f"{folder.location} holds another run",
-            why="; ".join(differences[:5]),
-            fix="choose another --output, or delete this one",
-        )
     if present["stages"] != wanted["stages"]:
         # other addresses, prices or limits: workers read them here, and what comes out is the same
         folder.write_json(RUN_JSON, {**present, "stages": wanted["stages"]})
     return True
+
+
+def _keep_queries(folder: RunFolder, spec: RunSpec) -> None:
+    """Write the queries of the inputs' addresses where workers find them, readable for this user only.
+
+    A run that is resumed may come with new signatures.
+    """
+    queries = {shard.name: shard.path.removeprefix(without_query(shard.path)) for shard in spec.plan.inputs}
+    if not any(queries.values()):
+        return
+    if folder.is_local:  # a file that is there keeps its mode only where it is not replaced
+        Path(folder.path("phases")).mkdir(parents=True, exist_ok=True)
+        with open(folder.path(QUERIES_JSON), "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as stream:
+            json.dump(queries, stream)
+    else:
+        folder.write_json(QUERIES_JSON, queries)
+
+
+def forget_queries(folder: RunFolder) -> None:
+    """Remove them, when nothing is left to be read."""
+    if folder.exists(QUERIES_JSON):
+        folder.remove(QUERIES_JSON)
 
 
 def _copies(files: Sequence[str]) -> dict[str, str]:
@@ -253,6 +285,8 @@ def input_differences(present: Sequence[Mapping[str, Any]], wanted: Sequence[Map
     found = [f"input {key[0]} is new" for key in after.keys() - before.keys()]
     found += [f"input {key[0]} is gone" for key in before.keys() - after.keys()]
     for key in before.keys() & after.keys():
-        if any(before[key].get(field) != after[key].get(field) for field in ("path", "size", "etag", "start", "stop")):
+        places = [without_query(shard[key]["path"]) for shard in (before, after)]
+        fields = ("size", "etag", "start", "stop")
+        if places[0] != places[1] or any(before[key].get(field) != after[key].get(field) for field in fields):
             found.append(f"input {key[0]} has changed")
     return found

@@ -12,6 +12,7 @@ import sys
 from typing import Any, BinaryIO
 
 from tokenmill.core.errors import ShardError, TokenmillError
+from tokenmill.core.secrets import hide
 from tokenmill.executors.process import die_with_parent, protect_stdout
 
 
@@ -61,7 +62,7 @@ def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
             # a defect or an unforeseen library error: the shard fails, with the traceback on stderr
             import traceback
 
-            traceback.print_exc()
+            print(hide(traceback.format_exc()), file=sys.stderr, flush=True)
             unforeseen = ShardError(f"{type(error).__name__}: {error}", why="see the traceback in the log")
             say(kind="error", shard=index, **unforeseen.to_fields())
     if runner is not None:

@@ -6,6 +6,9 @@ import hashlib
 import re
 from collections import Counter
 
+_DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))}
+"""What Windows takes for devices, whatever the ending: a data set may be copied there."""
+
 
 def shard_slug(name: str) -> str:
     """A file name for the outputs of an input shard: its own name without endings, safe on any store.
@@ -14,6 +17,8 @@ def shard_slug(name: str) -> str:
     """
     stem = re.sub(r"(\.(warc|arc|wet|parquet|jsonl|json|ndjson|gz|zst|lz4))+$", "", name)
     safe = re.sub(r"[^A-Za-z0-9._-]+", "_", stem).lstrip("._-")[:100]
+    if safe.partition(".")[0].lower() in _DEVICES:
+        safe = f"shard_{safe}"
     if safe and safe == stem:
         return safe
     return f"{safe or 'shard'}-{_short_digest(name)}"
