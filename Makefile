@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 MODELS := $(VENV)/.models
+DOCS := $(VENV)/.docs
 DEMO := demo-out
 PEER := .bench/datatrove
 REPHRASE := rephrase-demo-out
@@ -19,7 +20,7 @@ TORCH ?= torch==2.13.0
 # The tests start many processes: what one has compiled the others need not.
 test test-ci test-slow test-faults: export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo edu-demo ablate-demo rephrase-demo test test-ci test-slow test-faults lint format bench bench-env skim-model clean
+.PHONY: docs demo edu-demo ablate-demo rephrase-demo test test-ci test-slow test-faults lint format bench bench-env skim-model clean
 
 demo: $(READY)  ## the fineweb recipe on the bundled archive
 	rm -rf $(DEMO)
@@ -49,7 +50,7 @@ rephrase-demo: $(MODELS)  ## pages -> a small model made on the spot -> its serv
 test: $(MODELS)  ## the fast suite
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
-test-ci: $(MODELS)  ## what CI runs beside the fast suite: kills at random times, clusters, live runs
+test-ci: $(MODELS) $(DOCS)  ## what CI runs beside the fast suite: kills at random times, clusters, live runs
 	$(BIN)/python -m pytest -n auto --dist worksteal -m ci
 
 test-slow: $(MODELS)  ## the whole crawl, and every kill point
@@ -57,6 +58,10 @@ test-slow: $(MODELS)  ## the whole crawl, and every kill point
 
 test-faults: $(MODELS)  ## kills, failing disks, full disks, a million documents: docs/reliability.md
 	$(BIN)/python -m pytest -m faults --durations=0
+
+docs: $(DOCS)  ## the documentation site, into docs/_build/html; warnings are errors, nothing is fetched
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going -n -q -b html docs docs/_build/html
+	@echo "Open docs/_build/html/index.html in a browser."
 
 lint: $(MODELS)  ## style, types, direction of imports
 	$(BIN)/ruff check .
@@ -95,13 +100,18 @@ bench: bench-env  ## against datatrove, on the developers' shared data
 	$(BIN)/python benchmarks/generate.py
 
 clean:
-	rm -rf $(VENV) .bench $(DEMO) edu-demo-out ablate-demo-out $(REPHRASE) .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
+	rm -rf $(VENV) .bench docs/_build docs/reference $(DEMO) edu-demo-out ablate-demo-out $(REPHRASE) .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "tokenmill needs Python 3.11 or newer: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,datatrove,ray,s3,metrics]'
+	touch $@
+
+# What builds the documentation; nothing here changes the version of another package.
+$(DOCS): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
 	touch $@
 
 # What models need: PyTorch first, so that nothing else chooses its build; and small real weights for the tests.
