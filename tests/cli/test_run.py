@@ -253,9 +253,9 @@ def test_the_command_line_stays_small() -> None:
     groups = [app, *(group.typer_instance for group in app.registered_groups)]
     names = {command.callback.__name__ for one in groups for command in one.registered_commands if command.callback}
     assert names == {
-        "run", "refilter", "plan", "status", "report", "clusters", "explain", "stages", "doctor",
+        "run", "refilter", "plan", "status", "report", "clusters", "explain", "diff", "stages", "doctor",
         "label", "train_classifier", "training_set", "threshold", "bins",
-        "tokenize", "origin", "export", "decontaminate", "mix", "ablate", "rephrase",
+        "tokenize", "origin", "export", "decontaminate", "mix", "ablate", "rephrase", "forget", "gc", "push",
     }  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from tokenmill.io.runfolder import RunFolder
 from tokenmill.report.cluster import Cluster, Match, find, open_cluster, unknown
 from tokenmill.report.clusters import Brief, Clusters, Dedup, Survey
 from tokenmill.report.differences import Difference, Piece
-from tokenmill.report.html import human_bytes, percent
+from tokenmill.report.units import human_bytes, percent
 
 _RULES = ("exact", "jaccard", "containment", "unverified")
 _STYLES = {"gone": ("- ", "red"), "new": ("+ ", "green"), "equal": ("  ", ""), "elided": ("  ", "dim")}

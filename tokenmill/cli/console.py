@@ -14,8 +14,8 @@ from rich.text import Text
 
 from tokenmill.core.errors import TokenmillError
 from tokenmill.report.funnel import Funnel
-from tokenmill.report.html import human_bytes, percent
 from tokenmill.report.overlap import Overlap
+from tokenmill.report.units import human_bytes, percent
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _FORMAT = re.compile(

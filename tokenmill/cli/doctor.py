@@ -14,7 +14,7 @@ from tokenmill.core.errors import TokenmillError
 from tokenmill.core.plan import make_plan
 from tokenmill.core.scorer import Scorer
 from tokenmill.pipelines import RECIPES, WITH_MODELS
-from tokenmill.report.html import human_bytes
+from tokenmill.report.units import human_bytes
 
 Finding = tuple[str, str, str]
 """What was checked; ok, warning or problem; what was found."""

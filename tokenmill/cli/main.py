@@ -12,6 +12,7 @@ from typing import Annotated, Optional
 import typer
 
 from tokenmill.cli.ablate_commands import ablate_app
+from tokenmill.cli.explore_commands import explore_app
 from tokenmill.cli.options import (
     Engine,
     ExecutorOption,
@@ -24,6 +25,8 @@ from tokenmill.cli.options import (
     complete_recipe,
     complete_stage,
 )
+from tokenmill.cli.publish_commands import publish_app
+from tokenmill.cli.removal_commands import removal_app
 from tokenmill.cli.rephrase_commands import rephrase_app
 from tokenmill.cli.score_commands import scores
 from tokenmill.cli.token_commands import token_app
@@ -242,21 +245,6 @@ def clusters(
 
 
 @app.command()
-def explain(
-    page: Annotated[str, typer.Argument(help="an HTML file; - for standard input")],
-    focus: Annotated[str, typer.Option("--focus", help="balanced, precision or recall")] = "balanced",
-    model: Annotated[Optional[str], typer.Option("--model", help="another model of blocks (a file)")] = None,
-    url: Annotated[Optional[str], typer.Option("--url", help="address of the page, for relative links")] = None,
-    text: Annotated[bool, typer.Option("--text", help="print only the text that is kept")] = False,
-    json: JsonOption = False,
-) -> None:
-    """Show what skim keeps of a page: every block with its probability."""
-    from tokenmill.cli.explain import explain_page
-
-    explain_page(page, focus=focus, model=model, url=url, text=text, as_json=json)
-
-
-@app.command()
 def stages(
     name: Annotated[
         Optional[str], typer.Argument(help="a stage; without it, all are listed", autocompletion=complete_stage)
@@ -289,6 +277,9 @@ app.add_typer(scores)  # its commands are commands of this one
 app.add_typer(token_app)
 app.add_typer(ablate_app)
 app.add_typer(rephrase_app)
+app.add_typer(removal_app)
+app.add_typer(publish_app)
+app.add_typer(explore_app)
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from tokenmill.cli.tokenize import TokenizeRequest, documents_of, tell_set, toke
 from tokenmill.core.errors import ConfigError
 from tokenmill.core.plan import make_plan
 from tokenmill.executors.runspec import RUN_JSON, Options, RunSpec
-from tokenmill.report.html import human_bytes
+from tokenmill.report.units import human_bytes
 from tokenmill.tokens.mix.measure import tokenizer_of
 from tokenmill.tokens.mix.plan import MixturePlan, PlanRow, plan_mixture
 from tokenmill.tokens.mix.source import inputs_of, open_sets

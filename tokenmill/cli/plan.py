@@ -12,7 +12,7 @@ from tokenmill.core.plan import Plan, make_plan
 from tokenmill.core.stage import Source, Stage, Stepped
 from tokenmill.io.filesystem import list_inputs
 from tokenmill.io.stores import shown
-from tokenmill.report.html import human_bytes
+from tokenmill.report.units import human_bytes
 
 
 def _row(phase: Phase, label: str, stage: Stage) -> tuple[str, str, str, str]:

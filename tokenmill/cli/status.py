@@ -11,10 +11,12 @@ from rich.console import Console
 
 from tokenmill.cli.console import funnel_table, output_console, overlap_table, print_json, safe_line
 from tokenmill.executors.coordinator import Liveness, liveness, span
+from tokenmill.executors.forget_marks import tombstones
 from tokenmill.executors.runspec import load_run
 from tokenmill.executors.steps import SUCCESS_JSON, TASKS_JSON
 from tokenmill.io.runfolder import RunFolder
 from tokenmill.report.funnel import Funnel, fold
+from tokenmill.report.page_data import page_data
 from tokenmill.report.write import write_report
 
 MOST_MANIFESTS = {True: 50_000, False: 2_000}
@@ -69,6 +71,8 @@ def show_status(location: str, *, funnel: bool | None = None, as_json: bool = Fa
             " its parts are billed until it is aborted",
             highlight=False,
         )
+    for line in _removals(folder):
+        console.print(line, highlight=False)
     console.print(f"next: {safe_line(_advice(folder, phases, alive))}", highlight=False, soft_wrap=True)
     if found is None:
         console.print(f"the funnel would read {manifests:,} manifests: --funnel shows it", highlight=False)
@@ -94,6 +98,15 @@ def _phases(folder: RunFolder, run: Mapping[str, Any]) -> Iterator[PhaseCount]:
         else:
             committed = sum(name.endswith(".json") for name in folder.list(f"{place}/manifests"))
         yield PhaseCount(directory, step, committed, total, sealed)
+
+
+def _removals(folder: RunFolder) -> Iterator[str]:
+    """What has been forgotten from the run, and whether a removal was stopped half-way."""
+    found = list(tombstones(folder))
+    if found:
+        yield f"forgotten: {sum(len(one.documents) for one in found):,} documents, in {len(found):,} removals"
+    if not all(one.done for one in found):
+        yield "a removal is not finished: run the same tokenmill forget command again"
 
 
 def _print_coordinator(console: Console, alive: Liveness) -> None:
@@ -205,15 +218,13 @@ def _values(
 def show_report(location: str, *, as_json: bool = False) -> None:
     """Write the report of a run again, and print the funnel and how its rules overlap.
 
-    as_json: print all that the report shows instead, for programs.
+    as_json: print what the report shows instead, for programs; nothing is written.
     """
     folder = RunFolder(location)
-    funnel = write_report(folder)
     if as_json:
-        from tokenmill.report.page_data import page_data
-
         print_json(page_data(folder))
         return
+    funnel = write_report(folder)
     console = output_console()
     console.print(funnel_table(funnel))
     if funnel.overlap is not None:

@@ -15,10 +15,10 @@ from tokenmill.classifiers.decide import check_writable, write_thresholds
 from tokenmill.classifiers.published import BYTES_PER_TOKEN, Published
 from tokenmill.cli.console import make_table, output_console, safe_line
 from tokenmill.core.errors import ConfigError
-from tokenmill.report.html import human_bytes, percent
 from tokenmill.report.keep import Keep
 from tokenmill.report.shares import Example, Share
 from tokenmill.report.thresholds import Amount, Answer, Choice, Question, ask
+from tokenmill.report.units import human_bytes, percent
 
 _GROUPS = 40
 """Most thresholds that are printed; `--json` and `--write` have all."""
