@@ -19,6 +19,8 @@ from tests import slopes
 from tests.slopes import Use, attacks, hostile, module_names, suspicious, uses, worst
 from tokenmill import C4Lines, DecodeHtml, Doc, RedactPii, UrlFilter
 from tokenmill.core.errors import DocumentError
+from tokenmill.core.secrets import hide
+from tokenmill.filters.optout import parse_robots
 
 BOUNDED = {
     # pattern: (most characters that it is given, why it is never given more)
@@ -223,6 +225,8 @@ FUNCTIONS: dict[str, Callable[[], Callable[[str], Any]]] = {
     "http heads": _heads,
     "records of archives": _archives,
     "url_filter": _url,
+    "secrets": lambda: hide,
+    "robots values": lambda: parse_robots,
 }
 if importlib.util.find_spec("phonenumbers"):
     FUNCTIONS["redact_pii, strict"] = lambda: _pii(level="strict")
@@ -259,6 +263,11 @@ UNITS = [
     *(
         "charset=",
         "charset ",
+        "a://",
+        "http://a@",
+        "--token ",
+        "Bearer ",
+        "noindex, ",
         "<?xml ",
         "license ",
         "<a rel=license ",

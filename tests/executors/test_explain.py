@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.cli.support import in_process_of_its_own
 from tests.executors.explore import EXAMPLE, example_run, pipeline, published, run_example, sampled
 from tests.executors.support import recipe, run
 from tokenmill.core.errors import ConfigError
@@ -193,6 +194,28 @@ def test_a_stage_that_is_gone_leaves_what_is_stored(tmp_path: Path) -> None:
     assert "has no stage redact_pii" in found.notes[0]
     (rule,) = step(found, dropped["stage"]).rules
     assert (rule.value, rule.threshold, rule.decided) == (dropped["value"], dropped["threshold"], True)
+
+
+def test_code_that_came_with_a_run_is_not_executed(tmp_path: Path, write_jsonl: Callable[..., Path]) -> None:
+    output = tmp_path / "out"
+    run(recipe("trap"), write_jsonl(["a good text"]), output, workers=0)
+    data = json.loads((output / "run.json").read_text())
+    (name,) = {Path(entry["file"]).name for entry in data["stages"] if "file" in entry}
+    for entry in data["stages"]:
+        if "file" in entry:
+            entry["file"] = f"/on/another/machine/{name}"
+    (output / "run.json").write_text(json.dumps(data))
+    mark = tmp_path / "executed"
+    code = output / "recipe" / name
+    code.write_text(f"{code.read_text()}\nopen({str(mark)!r}, 'w').close()\n")
+    found = explain_document(str(output), "a.jsonl#0")
+    assert found.source == "stored"
+    assert "--trust-code" in "\n".join(found.notes)
+    assert not mark.exists()
+    # in a process of its own: this one has the stages from where they were
+    done = in_process_of_its_own("explain", "a.jsonl#0", "--run", output, "--trust-code", "--json")
+    assert json.loads(done.stdout)["source"] == "replay", done.stderr
+    assert mark.exists()
 
 
 @pytest.mark.ci  # sample: test_pages_of_every_stage_agree_with_the_run

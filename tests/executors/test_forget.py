@@ -113,6 +113,14 @@ def test_documents_that_were_not_kept(out: Path, kind: str, was: str) -> None:
     assert len(table(out, kind)) == len(before)
 
 
+def test_an_id_may_be_bare(out: Path) -> None:
+    row = table(out, "data")[0]
+    bare = row["id"].removeprefix("<urn:uuid:").removesuffix(">")
+    assert bare != row["id"]
+    found = ask(out, ids=(bare,), dry_run=True)
+    assert [grave.was for grave in found.documents] == ["kept"]
+
+
 def test_a_domain_and_a_list(out: Path, tmp_path: Path) -> None:
     rows = [row for kind in ("data", "dropped", "quarantine") for row in table(out, kind)]
     hosts = [host_of(row["url"]) for row in rows if row["url"]]

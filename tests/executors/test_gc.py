@@ -43,14 +43,14 @@ def size(out: Path, phases: str = "*") -> int:
 
 
 def test_a_finished_run_keeps_what_is_read(made: Path, out: Path) -> None:
-    check_collected(made, out, {"pairs", "copies", "members", "gathered", "labels"})
+    check_collected(made, out, {"pairs", "copies", "gathered", "labels"})
 
 
 @pytest.mark.ci
 def test_steps_of_lines(tmp_path: Path) -> None:
     made = finished_run(tmp_path, both())
     of_lines = {"keys", "repeated", "samples", "chosen"}
-    check_collected(made, copied(made, tmp_path), {*of_lines, "pairs", "copies", "members", "gathered", "labels"})
+    check_collected(made, copied(made, tmp_path), {*of_lines, "pairs", "copies", "gathered", "labels"})
 
 
 def check_collected(made: Path, out: Path, expected: set[str]) -> None:

@@ -237,7 +237,8 @@ class _Handler(BaseHTTPRequestHandler):
         asked = json.loads(body)
         name = f"{asked['organization']}/{asked['name']}"
         if name in self.hub.repositories:
-            return _Answer(409, {"error": "You already created this dataset repo"})
+            url = f"{self.hub.url}/datasets/{name}"
+            return _Answer(409, {"error": "You already created this dataset repo", "url": url})
         self.hub.repositories[name] = Repository(asked.get("visibility") == "private" or bool(asked.get("private")))
         return _Answer(200, {"url": f"{self.hub.url}/datasets/{name}"})
 

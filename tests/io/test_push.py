@@ -210,6 +210,18 @@ def test_a_branch(finished: Path, online: Hub) -> None:
     assert published(online) == {}
 
 
+@pytest.mark.ci
+def test_a_new_branch_begins_as_a_copy_of_main(finished: Path, online: Hub) -> None:
+    assert push(finished, online).returncode == 0
+    online.put(NAME, {"data/zz.parquet": b"of an earlier run"})
+    refused = push(finished, online, revision="v2")
+    assert refused.returncode == 2
+    assert "data/zz.parquet" in refused.stderr
+    assert push(finished, online, revision="v2", prune=True).returncode == 0
+    assert published(online, branch="v2") == expected(finished)
+    assert "data/zz.parquet" in online.files(NAME)
+
+
 def test_a_dry_run_sends_nothing(finished: Path, online: Hub) -> None:
     done = push(finished, online, as_json=True, dry_run=True)
     told = json.loads(done.stdout)
@@ -444,6 +456,10 @@ def test_what_was_forgotten_goes_from_the_repository_too(finished: Path, online:
     card = online.files(NAME)["README.md"].decode()
     assert "num_examples: 99" in card
     assert "(`tokenmill forget`): 1 documents" in card
+    online.put(NAME, {"report.html": b"with samples", "dropped/0.parquet": b"with texts"})
+    assert "report.html" in push(finished, online).stderr
+    assert push(finished, online, prune=True).returncode == 0
+    assert not {"report.html", "dropped/0.parquet"} & online.files(NAME).keys()
     tombstone = next(finished.glob("tombstones/*.json"))
     tombstone.write_text(json.dumps({**json.loads(tombstone.read_text()), "done": False}))
     assert "not finished" in push(finished, online).stderr

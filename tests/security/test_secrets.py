@@ -19,7 +19,7 @@ from tests.io.archives import member, record
 from tests.io.hub_server import hub
 from tests.security.artefacts import artefacts, found_in
 from tokenmill.core.errors import ConfigError
-from tokenmill.core.secrets import hide, is_secret_name, redact, redact_settings, refuse_secrets
+from tokenmill.core.secrets import hide, is_secret_name, redact, redact_settings, refuse_secrets, secret_in
 
 RECIPE = Path(__file__).with_name("leaky_recipe.py")
 CANARIES = {
@@ -237,6 +237,34 @@ def test_texts_lose_their_secrets(text: str, shown: str) -> None:
 )  # fmt: skip
 def test_names_of_secrets(name: str, secret: bool) -> None:
     assert is_secret_name(name) is secret
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "secret"),
+    [
+        ("eos_token", "</s>", False),
+        ("mask_token", "[MASK]", False),
+        ("cookie", "yes", False),
+        ("signature", "min", False),
+        ("pattern", "https://[^@/]+@x", False),
+        ("token", "hf_AbcDefGhiJklMnoPqrSt", True),
+        ("token", "9f86d081884c7d659a2f", True),
+        ("cookie", "session=9f86d081884c7d65", True),
+        ("password", "hunter2", True),
+        ("url", "https://user:pw@host/", True),
+    ],
+)
+def test_settings_of_texts_are_no_secrets(name: str, value: str, secret: bool) -> None:
+    assert secret_in(value, name) is secret
+
+
+def test_variables_are_known_by_words_of_their_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("TOKENMILL_PLACE", "TOKENIZERS_PLACE", "MONKEY_NAME"):
+        monkeypatch.setenv(name, "a-value-that-is-told")
+    monkeypatch.setenv("MY_TOKEN", "/run/secrets/of-a-file")
+    assert hide("a-value-that-is-told /run/secrets/of-a-file") == "a-value-that-is-told /run/secrets/of-a-file"
+    monkeypatch.setenv("MY_TOKEN", "a-value-that-is-hidden")
+    assert hide("a-value-that-is-hidden") == "$MY_TOKEN"
 
 
 def test_settings_lose_their_secrets_at_any_depth() -> None:

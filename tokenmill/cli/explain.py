@@ -15,9 +15,9 @@ from tokenmill.core.errors import ConfigError
 from tokenmill.core.pipeline import Pipeline
 from tokenmill.core.settings import parse_assignment
 from tokenmill.executors.explain import explain_document, explain_page
-from tokenmill.executors.explain_plan import plan_of_run
+from tokenmill.executors.explain_plan import check_code, plan_of_run
 from tokenmill.executors.explanation import Explanation
-from tokenmill.executors.runspec import load_run_here
+from tokenmill.executors.runspec import load_run, load_run_here
 from tokenmill.io.runfolder import RunFolder
 from tokenmill.pipelines.find import load_recipe
 
@@ -38,6 +38,7 @@ class ExplainRequest:
     url: str | None = None
     archives: tuple[str, ...] = ()
     full: bool = False
+    trust_code: bool = False
     as_json: bool = False
 
 
@@ -71,13 +72,17 @@ def explanation(request: ExplainRequest) -> Explanation:
         pipeline=load_recipe(request.recipe).pipeline if request.recipe else None,
         settings=[parse_assignment(text) for text in request.settings],
         archives=request.archives,
+        trust_code=request.trust_code,
     )
 
 
 def _pipeline(request: ExplainRequest) -> Pipeline:
     """The recipe for a page's file: the one that is named, else the run's, else the default."""
     if request.recipe is None and request.run is not None:
-        data = load_run_here(RunFolder(request.run))
+        folder = RunFolder(request.run)
+        if not request.trust_code:
+            check_code(folder, load_run(folder))
+        data = load_run_here(folder)
         settings = [parse_assignment(text) for text in request.settings]
         return plan_of_run(data, settings)[0].pipeline
     return load_recipe(request.recipe or DEFAULT_RECIPE, request.settings).pipeline

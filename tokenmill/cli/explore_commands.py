@@ -28,6 +28,9 @@ def explain(
         list[str] | None, typer.Option("--archives", help="folder of archives that have moved (repeatable)")
     ] = None,
     full: Annotated[bool, typer.Option("--full", help="whole texts and all columns")] = False,
+    trust_code: Annotated[
+        bool, typer.Option("--trust-code", help="execute stages whose code came with the run (recipe/); read it first")
+    ] = False,
     blocks: Annotated[bool, typer.Option("--blocks", help="of a file: the blocks that skim keeps and cuts")] = False,
     focus: Annotated[str | None, typer.Option("--focus", help="with --blocks: balanced, precision or recall")] = None,
     model: Annotated[
@@ -55,7 +58,17 @@ def explain(
     from tokenmill.cli.explain import explain as explain_one
 
     explain_one(
-        ExplainRequest(page, run, recipe, tuple(set or ()), url, tuple(archives or ()), full=full, as_json=json)
+        ExplainRequest(
+            page,
+            run,
+            recipe,
+            tuple(set or ()),
+            url,
+            tuple(archives or ()),
+            full=full,
+            trust_code=trust_code,
+            as_json=json,
+        )
     )
 
 

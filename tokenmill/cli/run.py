@@ -10,12 +10,20 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from tokenmill.cli.console import error_console, error_text, funnel_table, output_console, overlap_table, safe
+from tokenmill.cli.console import (
+    error_console,
+    error_text,
+    funnel_table,
+    output_console,
+    overlap_table,
+    safe,
+    safe_line,
+)
 from tokenmill.cli.engine import choose_executor
 from tokenmill.cli.recipes import load_recipe
 from tokenmill.cli.rephrased import tell_rephrased
 from tokenmill.cli.watch import Watch
-from tokenmill.core.errors import ConfigError, TokenmillError
+from tokenmill.core.errors import ConfigError, FatalError, TokenmillError
 from tokenmill.core.plan import Annotation, make_plan
 from tokenmill.core.stage import InputShard, Source, Stage
 from tokenmill.executors.host import Limits
@@ -25,6 +33,7 @@ from tokenmill.executors.runspec import RUN_JSON, Options, RunSpec, input_differ
 from tokenmill.io.filesystem import list_inputs
 from tokenmill.io.runfolder import RunFolder
 from tokenmill.io.units import parse_size, split
+from tokenmill.report.funnel import Funnel, fold
 from tokenmill.report.rephrased import CORPUS
 from tokenmill.report.write import write_report
 
@@ -214,8 +223,25 @@ def _tell_failures(outcome: RunOutcome) -> int:
     return EXIT_RESUMABLE
 
 
+def _report(folder: RunFolder) -> Funnel:
+    """Write the report. The data is committed: a report that cannot be written is no failure of the run."""
+    try:
+        return write_report(folder)
+    except (ConfigError, FatalError):
+        raise
+    except Exception as error:
+        what = error.what if isinstance(error, TokenmillError) else f"{type(error).__name__}: {error}"
+        error_console().print(
+            f"warning: the report could not be written ({safe_line(what)});"
+            f" tokenmill report {safe_line(folder.location)} tries again",
+            highlight=False,
+            soft_wrap=True,
+        )
+        return fold(folder)
+
+
 def _tell_success(request: RunRequest, folder: RunFolder, outcome: RunOutcome) -> int:
-    funnel = write_report(folder)
+    funnel = _report(folder)
     if not funnel.complete or funnel.balance:
         raise TokenmillError(
             f"the manifests show {funnel.shards_done} of {funnel.shards} shards, {funnel.balance} records unaccounted",

@@ -29,7 +29,7 @@ class TokenmillError(Exception):
         super().__init__(self.what)
         self.where = hide_environment(where)
         self.why = hide_environment(why)
-        self.fix = fix
+        self.fix = hide_environment(fix)
 
     def __str__(self) -> str:
         parts = [self.what]

@@ -53,6 +53,11 @@ def open_index(place: str, stage: str, steps: Sequence[str]) -> Index:
     run = folder.read_json("run.json")
     if run is None:
         raise ConfigError(f"{place} holds no run", why="there is no run.json", fix="give the folder of a finished run")
+    if any(not folder.read_json(f"tombstones/{name}")["done"] for name in folder.list("tombstones")):
+        raise ConfigError(
+            f"a removal of documents from {place} is not finished",
+            fix="run the same tokenmill forget command again first",
+        )
     phases = run["phases"]
     first = next((n for n, p in enumerate(phases) if p["stages"][0] == stage and p.get("step") == steps[0]), None)
     if first is None:

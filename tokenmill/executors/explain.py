@@ -17,14 +17,14 @@ from tokenmill.core.pipeline import Pipeline
 from tokenmill.core.plan import Plan, make_plan
 from tokenmill.core.schema import DOC_ID
 from tokenmill.core.stage import Barrier
-from tokenmill.executors.explain_plan import digest_differences, plan_of_run, version_differences
+from tokenmill.executors.explain_plan import check_code, digest_differences, plan_of_run, version_differences
 from tokenmill.executors.explain_read import NO_URL, Given, archive_paths, read_again, wrapped
 from tokenmill.executors.explain_steps import bare_steps, steps_of, stored_steps, verdict_of
 from tokenmill.executors.explain_tables import BarrierTables
 from tokenmill.executors.explanation import Duplicate, Explanation, Step, Verdict
 from tokenmill.executors.host import Limits
 from tokenmill.executors.replay import Outcome, Replayer
-from tokenmill.executors.runspec import load_run_here
+from tokenmill.executors.runspec import load_run, load_run_here
 from tokenmill.io.annotated import ReadAnnotated
 from tokenmill.io.published import Place, Published, Search
 from tokenmill.io.runfolder import RunFolder
@@ -43,14 +43,18 @@ def explain_document(
     settings: Iterable[tuple[str, str, Any]] = (),
     archives: Sequence[str] = (),
     limits: Limits | None = None,
+    trust_code: bool = False,
 ) -> Explanation:
     """Every stage's decision on one document of a run.
 
     query: an address, a record id (with or without `<urn:uuid:...>`) or a doc_id (`file#offset`). pipeline, settings:
     another recipe, or the run's with (stage, field, value) changed: what these would say. archives: folders in which
-    the archives lie now. ConfigError where the run has no such document.
+    the archives lie now. trust_code: execute stages of the user's that came with the run; without it, what the run
+    has stored is told. ConfigError where the run has no such document.
     """
-    with Explainer(folder, pipeline=pipeline, settings=settings, archives=archives, limits=limits) as explainer:
+    with Explainer(
+        folder, pipeline=pipeline, settings=settings, archives=archives, limits=limits, trust_code=trust_code
+    ) as explainer:
         return explainer.explain(query)
 
 
@@ -86,10 +90,11 @@ class Explainer:
         settings: Iterable[tuple[str, str, Any]] = (),
         archives: Sequence[str] = (),
         limits: Limits | None = None,
+        trust_code: bool = False,
     ) -> None:
         """As `explain_document`. ConfigError where the folder holds no run, or the settings cannot be."""
         self.published = Published(RunFolder(folder))
-        self._data = load_run_here(self.published.folder)
+        self._data = load_run(self.published.folder)
         self._archives = archives
         self._tables = BarrierTables(self.published)
         self._differences: list[str] = []
@@ -101,6 +106,9 @@ class Explainer:
             if pipeline is not None:
                 self._plan = make_plan(pipeline.with_settings(given), [])
             else:
+                if not trust_code:
+                    check_code(self.published.folder, self._data)
+                self._data = load_run_here(self.published.folder)
                 self._plan, self._differences = plan_of_run(self._data, given)
         except ConfigError as error:
             if self._what_if:

@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from tokenmill import __version__
@@ -13,6 +14,27 @@ from tokenmill.core.errors import ConfigError
 from tokenmill.core.pipeline import Pipeline
 from tokenmill.core.plan import Plan, make_plan
 from tokenmill.executors.runspec import versions
+from tokenmill.io.runfolder import RunFolder
+
+
+def check_code(folder: RunFolder, data: Mapping[str, Any]) -> None:
+    """ConfigError where stages of a run are code that came with the run: explaining a page must not execute that.
+
+    A file that lies elsewhere on this machine, where the run was started, is the user's own.
+    """
+    inside = Path(folder.path("")).resolve() if folder.is_local else None
+    for entry in data["stages"]:
+        place = Path(entry["file"]) if "file" in entry else None
+        if place is None:
+            continue
+        own = place.is_absolute() and place.is_file()
+        if not own or (inside is not None and place.resolve().is_relative_to(inside)):
+            raise ConfigError(
+                f"the stage {entry['stage']} is code that came with the run",
+                where=f"recipe/{place.name}",
+                why="it would be executed to replay a page",
+                fix="read it; then --trust-code",
+            )
 
 
 def plan_of_run(data: Mapping[str, Any], settings: Sequence[tuple[str, str, Any]] = ()) -> tuple[Plan, list[str]]:

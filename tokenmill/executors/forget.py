@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+import pyarrow as pa
+
 from tokenmill.core.errors import ConfigError, FatalError
 from tokenmill.executors.forget_dedup import rewrite_steps
 from tokenmill.executors.forget_find import Targets, Wanted, find
@@ -120,13 +122,13 @@ def forget(folder: RunFolder, request: ForgetRequest) -> Forgotten:
             new = [grave for grave in found if (grave.shard, grave.doc_id, grave.key_sha256) not in known]
             result.documents += new
             if new and not request.dry_run:
-                tombstone = Tombstone(_time(request), request.reason, _kinds(requests, ids), tuple(new))
+                tombstone = Tombstone(_time(request), request.reason, _kinds(requests, request.ids), tuple(new))
                 tombstone.write(folder)
                 _carry_out(folder, run, tombstone)
                 result.tombstones.append(tombstone.name)
-        except OSError as error:
+        except (OSError, pa.ArrowException) as error:
             raise FatalError(
-                f"cannot read or write {error.filename or folder.location}",
+                f"cannot read or write {getattr(error, 'filename', None) or folder.location}",
                 why=str(error),
                 fix="look at the disk, then run the same command: it goes on",
             ) from error
@@ -139,7 +141,12 @@ def _wanted(request: ForgetRequest) -> tuple[list[Request], frozenset[str]]:
     requests += [domain_request(domain, "--domain") for domain in request.domains]
     requests += read_requests(request.list) if request.list is not None else []
     bare = {one: one.strip("<> ") for one in request.ids}
-    ids = {form for one, inner in bare.items() for form in (one, inner, f"<{inner}>") if inner}
+    ids = {
+        form
+        for one, inner in bare.items()
+        for form in (one, inner, f"<{inner}>", f"urn:uuid:{inner}", f"<urn:uuid:{inner}>")
+        if inner
+    }
     if not requests and not ids:
         raise ConfigError("nothing is asked to be forgotten", fix="--url URL, --domain DOMAIN, --id ID or --list FILE")
     if request.time:
@@ -173,9 +180,9 @@ def _time(request: ForgetRequest) -> str:
     return request.time or datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _kinds(requests: Sequence[Request], ids: frozenset[str]) -> dict[str, int]:
+def _kinds(requests: Sequence[Request], ids: Sequence[str]) -> dict[str, int]:
     counts = Counter(request.kind for request in requests)
-    given = {one.strip("<>") for one in ids}
+    given = {one.strip("<> ") for one in ids}
     return dict(sorted({**counts, **({"id": len(given)} if given else {})}.items()))
 
 

@@ -86,6 +86,16 @@ def is_untouched(folder: RunFolder) -> bool:
     return not folder.list(TOMBSTONES) and not folder.exists(COLLECTED_JSON)
 
 
+def check_removed(folder: RunFolder) -> None:
+    """ConfigError where a removal was stopped half-way, so that files still hold what is to be forgotten."""
+    if any(not tombstone.done for tombstone in tombstones(folder)):
+        raise ConfigError(
+            f"a removal of documents from {folder.location} is not finished",
+            why="it was stopped half-way",
+            fix="run the same tokenmill forget command again first",
+        )
+
+
 def check_whole(folder: RunFolder, run: Mapping[str, Any]) -> None:
     """ConfigError where going on with a run would make anew what was removed from it.
 
@@ -94,12 +104,7 @@ def check_whole(folder: RunFolder, run: Mapping[str, Any]) -> None:
     """
     if is_untouched(folder):
         return
-    if any(not tombstone.done for tombstone in tombstones(folder)):
-        raise ConfigError(
-            f"a removal of documents from {folder.location} is not finished",
-            why="it was stopped half-way",
-            fix="run the same tokenmill forget command again first",
-        )
+    check_removed(folder)
     lost = next(_lost(folder, run), None)
     if lost is not None:
         forgotten = bool(folder.list(TOMBSTONES))

@@ -5,7 +5,8 @@ Who reads what below `phases/`, once a run is finished:
     data/ of a phase     `clusters`, `explain` (texts before a deduplication, ids of the rows of data/), a run that has
                          this one as its `index`, arms of an ablation that take phases over
     keys/                a run that names this one as `index`
-    all other files      of the steps of deduplications: candidates, clusters, digests, labels. Nobody.
+    members              `clusters`: which documents were connected as candidates
+    all other files      of the steps of deduplications: candidates, digests, labels. Nobody.
 
 The last go. What their manifests say of them goes first, so that the same `tokenmill run` still finds a complete run.
 """
@@ -152,11 +153,11 @@ def _collectable(folder: RunFolder, run: Mapping[str, Any]) -> Iterator[tuple[st
 
 
 def _is_intermediate(manifest: Mapping[str, Any], file: Mapping[str, Any], run: Mapping[str, Any]) -> bool:
-    """Whether nobody reads a file of a step: it is not published, and no keys that another run may compare with."""
+    """Whether nobody reads a file of a step: it is not published, and neither members nor keys of clusters."""
     if not file["path"].startswith("phases/"):
         return False
     steps = {phase["step"] for phase in run["phases"] if phase.get("step") and phase["stages"][0] == manifest["label"]}
-    return not (file["kind"] == "keys" and "clusters" in steps)
+    return not (file["kind"] in ("keys", "members") and "clusters" in steps)
 
 
 def _leavings(folder: RunFolder, run: Mapping[str, Any]) -> Iterator[Piece]:

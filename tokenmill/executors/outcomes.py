@@ -93,9 +93,18 @@ def identity(doc: Doc) -> dict[str, Any]:
     }
 
 
+MESSAGE_CHARS = 4000
+"""Most characters of a message that are looked at: a library may quote a whole page."""
+
+
+def valid(text: str) -> str:
+    """Text that any Arrow string can hold."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "")
+
+
 def clean(text: str) -> str:
-    """Text that any Arrow string can hold, without secrets that an error has told."""
-    return hide(text.encode("utf-8", "replace").decode().replace("\0", ""))
+    """The beginning of a message as it may be stored: valid, and without secrets that an error has told."""
+    return hide(valid(text[:MESSAGE_CHARS]))
 
 
 def checked_columns(

@@ -18,7 +18,7 @@ from tokenmill.core.pipeline import Pipeline
 from tokenmill.core.plan import Annotation, Plan, decides, make_plan, verdict_column
 from tokenmill.core.signals import is_signal, known_signals
 from tokenmill.core.stage import Annotate, Barrier, Filter, InputShard, Sink, Stage
-from tokenmill.executors.forget_marks import FORGOTTEN
+from tokenmill.executors.forget_marks import FORGOTTEN, check_removed
 from tokenmill.executors.runspec import Options, RunSpec, load_run
 from tokenmill.io.annotated import ReadAnnotated
 from tokenmill.io.filesystem import absolute_location
@@ -34,6 +34,7 @@ def refilter_spec(run: str, settings: Iterable[tuple[str, str, Any]]) -> RunSpec
     """
     folder = RunFolder(run)
     data = {**load_run(folder), "folder": folder.location}
+    check_removed(folder)
     if data.get("mode") != "annotate":
         raise ConfigError(
             f"{run} has no signals stored",

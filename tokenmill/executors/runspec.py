@@ -174,7 +174,11 @@ def load_run_here(folder: RunFolder) -> dict[str, Any]:
         code = folder.read_text(f"recipe/{name}")
         if code is not None:
             place = Path(tempfile.gettempdir()) / f"tokenmill-recipe-{hashlib.sha256(code.encode()).hexdigest()[:16]}"
-            place.mkdir(exist_ok=True)
+            place.mkdir(mode=0o700, exist_ok=True)
+            if hasattr(os, "getuid") and place.stat().st_uid != os.getuid():  # somebody else could change the code
+                raise ConfigError(
+                    f"{place} belongs to another user", fix="remove it, or set TMPDIR to a folder of yours"
+                )
             partial = place / f"{name}.{os.getpid()}"
             partial.write_text(code, encoding="utf-8")
             partial.replace(place / name)

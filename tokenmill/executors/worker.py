@@ -23,7 +23,7 @@ from tokenmill.core.stage import InputShard, ShardWriter, Sink, SteppedSink
 from tokenmill.executors.carried import Carried
 from tokenmill.executors.gather import gathered
 from tokenmill.executors.host import ALIVE_SECONDS, ChildHost, Host, InlineHost, Limits
-from tokenmill.executors.outcomes import clean
+from tokenmill.executors.outcomes import clean, valid
 from tokenmill.executors.overlap import OverlapCount
 from tokenmill.executors.runspec import RunSpec, input_entry, load_run_here
 from tokenmill.executors.spans import corrected
@@ -280,8 +280,8 @@ class _Attempt:
         self._skipped.append(
             {
                 "doc_id": f"{self._shard.name}#{offset}",
-                "id": clean(id) or None,
-                "url": clean(url) or None,
+                "id": valid(id) or None,
+                "url": valid(url) or None,
                 "file_path": self._shard.name,
                 "warc_offset": offset if offset >= 0 and in_bytes else None,
                 "warc_length": length if length >= 0 and in_bytes else None,

@@ -53,7 +53,7 @@ _PLAIN = frozenset(
     "all follow index indexifembedded noarchive noai nocache nofollow noimageai noimageindex noindex nomicdata none"
     " noodp nosnippet notranslate noydir nositelinkssearchbox".split()
 )
-_EVERYBODY = frozenset(("*", "all", "robots", "robot"))
+_EVERYBODY = frozenset(("*", "all", "robots", "robot", "x-robots-tag"))
 _AGENT = re.compile(r"([a-z*][a-z0-9_.*-]{0,60})[ \t]*:[ \t]*(.*)", re.DOTALL)
 _QUOTES = "\"'\u201c\u201d\u2018\u2019` \t\r\n"
 _MOST_CHARACTERS = 4_000

@@ -14,6 +14,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
@@ -87,37 +88,48 @@ class Remote:
         return bool(found.private)
 
     def files(self) -> dict[str, RemoteFile]:
-        """Path -> file of all files of the branch; empty where there is no such branch or repository."""
+        """Path -> file of all files of the branch; empty where there is no repository.
+
+        Where there is no such branch, those of `main`, since a new branch begins as a copy of it.
+        """
         errors = _library().errors
 
-        def look() -> dict[str, RemoteFile]:
-            tree = self._api.list_repo_tree(self.name, recursive=True, revision=self.revision, repo_type=_TYPE)
+        def look(revision: str) -> dict[str, RemoteFile]:
+            tree = self._api.list_repo_tree(self.name, recursive=True, revision=revision, repo_type=_TYPE)
             return {
                 entry.path: RemoteFile(entry.size, entry.lfs.sha256 if entry.lfs else "", entry.blob_id)
                 for entry in tree
                 if hasattr(entry, "blob_id")
             }
 
-        try:
-            return self._call("list the repository", look)
-        except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.EntryNotFoundError):
-            return {}
+        for revision in dict.fromkeys((self.revision, "main")):
+            try:
+                return self._call("list the repository", partial(look, revision))
+            except errors.RevisionNotFoundError:
+                continue
+            except (errors.RepositoryNotFoundError, errors.EntryNotFoundError):
+                break
+        return {}
 
     def read(self, path: str) -> bytes | None:
-        """A small file of the branch; None where there is none."""
+        """A small file of the branch, or of `main` as in `files`; None where there is none."""
         library = _library()
-        url = f"{self.endpoint}/datasets/{self.name}/resolve/{quote(self.revision, safe='')}/{quote(path)}"
 
-        def get() -> bytes:
+        def get(revision: str) -> bytes:
+            url = f"{self.endpoint}/datasets/{self.name}/resolve/{quote(revision, safe='')}/{quote(path)}"
             headers = library.utils.build_hf_headers(library_name="tokenmill")
             answer = library.utils.get_session().get(url, headers=headers, follow_redirects=True)
             library.utils.hf_raise_for_status(answer)
             return bytes(answer.content)
 
-        try:
-            return self._call(f"read {path}", get)
-        except library.errors.EntryNotFoundError:
-            return None
+        for revision in dict.fromkeys((self.revision, "main")):
+            try:
+                return self._call(f"read {path}", partial(get, revision))
+            except library.errors.RevisionNotFoundError:
+                continue
+            except library.errors.EntryNotFoundError:
+                break
+        return None
 
     def create(self, private: bool) -> None:
         """Make the repository and the branch where they are not there."""

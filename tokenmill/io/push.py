@@ -16,7 +16,7 @@ from typing import Any
 
 from tokenmill.core.errors import ConfigError, FatalError
 from tokenmill.io.hub_remote import Remote, RemoteFile, same
-from tokenmill.io.push_files import CARD, CHECKSUMS, RUN, PushFile, fetch
+from tokenmill.io.push_files import CARD, CHECKSUMS, FOLDERS, REPORT, RUN, PushFile, fetch
 from tokenmill.io.runfolder import RunFolder
 from tokenmill.io.scratch import new_scratch, remove_scratch
 
@@ -56,8 +56,10 @@ def plan_push(
     visible = remote.exists()
     there = remote.files() if visible is not None else {}
     wanted = {file.path for file in files}
-    folders = {path.partition("/")[0] for path in wanted if "/" in path}
-    foreign = sorted(path for path in there if path not in wanted and path.partition("/")[0] in folders)
+    # folders that an earlier push may have filled are looked at, too: what was forgotten since must not stay there
+    folders = {path.partition("/")[0] for path in wanted if "/" in path} | {*FOLDERS, "recipe"}
+    ours = {path for path in there if path.partition("/")[0] in folders and "/" in path} | {REPORT} & there.keys()
+    foreign = sorted(ours - wanted)
     plan = PushPlan(
         send=[file for file in files if not same(file, there.get(file.path))],
         there=[file for file in files if same(file, there.get(file.path))],

@@ -20,6 +20,7 @@ from tokenmill.io.stores import protocol_of
 CARD = "README.md"
 RUN = "run.json"
 CHECKSUMS = "SHA256SUMS"
+REPORT = "report.html"
 FOLDERS = ("data", "dropped", "quarantine", "dedup", "tokens", "rephrased")
 """Folders of a run that hold published files."""
 _SAFE_PATH = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9._~-]*/)+[A-Za-z0-9_][A-Za-z0-9._~-]*")
@@ -55,7 +56,7 @@ def chosen_files(folder: RunFolder, include: Collection[str]) -> list[PushFile]:
     found: dict[str, PushFile] = {}
     for entry in committed_files(folder):
         path = entry["path"]
-        if not _SAFE_PATH.fullmatch(path) or ".." in path:
+        if not _SAFE_PATH.fullmatch(path) or ".." in path.split("/"):
             raise ConfigError(
                 f"a manifest names the file {path!r}, which is none of a run's",
                 fix="publish runs that tokenmill made, with their manifests as they are",

@@ -62,6 +62,8 @@ def _real(bottom: float, top: float, threshold: float | None) -> list[float]:
         first = -3 * middle
     if not middle and bottom >= 0 and top > 100:  # nothing says where the usual range is
         return [0.0, *_series(_FINE, 0.1, top)][-MOST_EDGES + 2 :]
+    if not math.isfinite(last - first):
+        return [bottom, 0.0, top]
     step = _nice((last - first) / _LINEAR_STEPS)
     begin, end = math.floor(first / step), math.ceil(last / step)
     found = [_rounded(i * step) for i in range(begin, end + 1)]
