@@ -132,7 +132,10 @@ def _balance(funnel: Funnel) -> str:
 
 def _counts(counts: DataCounts | None) -> str:
     if counts is None:
-        return ""
+        return _section(
+            "Dumps and languages",
+            "Not counted: the data files are too many to be read for this card, or one of them cannot be read.\n",
+        )
     tables = [table for name in ("dump", "language") if (table := sections.count_table(counts, name))]
     return _section("Dumps and languages", "\n".join(tables)) if tables else ""
 
