@@ -247,8 +247,9 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]
     return found
 
 
-@pytest.mark.ci
-@pytest.mark.parametrize("workers", [0, 1, 2])
+@pytest.mark.parametrize(
+    "workers", [pytest.param(n, marks=pytest.mark.ci if n == 1 else pytest.mark.slow) for n in (0, 1, 2)]
+)
 def test_variants_extract_once_and_give_what_they_give_alone(
     tmp_path: Path, alone: dict[str, dict[str, str]], workers: int
 ) -> None:
@@ -259,8 +260,9 @@ def test_variants_extract_once_and_give_what_they_give_alone(
     assert len({next((tmp_path / name / "phases").glob("01*")).name for name in VARIANTS}) == 1
 
 
-@pytest.mark.ci
-@pytest.mark.parametrize(("line", "workers"), [(0, 1), (2, 2)])
+@pytest.mark.parametrize(
+    ("line", "workers"), [pytest.param(0, 1, marks=pytest.mark.slow), pytest.param(2, 2, marks=pytest.mark.ci)]
+)
 def test_killed_in_the_middle_it_goes_on(
     tmp_path: Path, alone: dict[str, dict[str, str]], line: int, workers: int
 ) -> None:

@@ -59,7 +59,7 @@ def compared(place: Path, shared: Path, junk: Callable[[int], str], **changes: A
     return dict(pair)
 
 
-@pytest.mark.ci
+@pytest.mark.slow
 def test_a_quarter_of_noise_loses(tmp_path: Path, shared: Path) -> None:
     random = np.random.default_rng(5)
 

@@ -114,7 +114,7 @@ def test_branches_of_a_trunk_say_less_than_runs_of_their_own() -> None:
     assert not any("branches" in caveat for caveat in other.caveats)
 
 
-@pytest.mark.ci
+@pytest.mark.slow
 def test_intervals_of_branches_cover() -> None:
     held, sure = 0, 0
     for seed in range(40):

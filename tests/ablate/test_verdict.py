@@ -35,8 +35,13 @@ def test_identical_arms_tie(arms: int, seeds: int) -> None:
     assert outcomes(100, arms, seeds)["TIE"] >= 95
 
 
-@pytest.mark.ci
-@pytest.mark.parametrize(("arms", "seeds"), DESIGNS)
+@pytest.mark.parametrize(
+    ("arms", "seeds"),
+    [
+        pytest.param(*design, marks=pytest.mark.slow if number else pytest.mark.ci)
+        for number, design in enumerate(DESIGNS)
+    ],
+)
 def test_identical_arms_tie_in_the_long_run(arms: int, seeds: int) -> None:
     """False verdicts in at most 5 % of 2,000 experiments, by the upper limit of what was counted (95 %)."""
     found = outcomes(2000, arms, seeds)

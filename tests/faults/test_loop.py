@@ -48,8 +48,8 @@ def loop(folder: Path, kind: str, step: int = 1, offset: int = 0) -> dict[str, A
     [
         pytest.param("eio", 397, 5, marks=pytest.mark.ci),
         pytest.param("enospc", 457, 40, marks=pytest.mark.ci),
-        pytest.param("close", 43, 1, marks=pytest.mark.ci),
-        pytest.param("look", 151, 20, marks=pytest.mark.ci),
+        pytest.param("close", 43, 1, marks=pytest.mark.faults),
+        pytest.param("look", 151, 20, marks=pytest.mark.faults),
     ],
 )
 def test_some_calls_fail(tmp_path: Path, kind: str, step: int, offset: int) -> None:

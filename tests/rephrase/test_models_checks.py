@@ -106,8 +106,10 @@ def test_a_model_fails_its_checks(kind: str, tiny_model: Callable[[str], Path]) 
     assert {reason: found[reason] for reason in FAILS[kind]} == dict.fromkeys(FAILS[kind], PAGES)
 
 
-@pytest.mark.ci
-@pytest.mark.parametrize("kind", SERVED)
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(kind, marks=pytest.mark.slow if number else pytest.mark.ci) for number, kind in enumerate(SERVED)],
+)
 def test_a_model_that_is_served_fails_its_checks(
     kind: str, tiny_model: Callable[[str], Path], tiny_server: Callable[[str], str]
 ) -> None:

@@ -127,9 +127,14 @@ def test_classes_become_probabilities(encoder: str, data: str, tmp_path: Path, p
         assert found.sum(axis=1) == pytest.approx(1)
 
 
-@pytest.mark.ci
 @pytest.mark.usefixtures("one_thread")
-@pytest.mark.parametrize("kind", ["bert", "roberta", "distilbert", "modernbert"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param("bert", marks=pytest.mark.ci),
+        *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("roberta", "distilbert", "modernbert")),
+    ],
+)
 def test_a_whole_encoder_learns(data: str, tmp_path: Path, kind: str) -> None:
     pytest.importorskip("torch")
     pytest.importorskip("transformers")

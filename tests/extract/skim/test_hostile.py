@@ -64,7 +64,7 @@ def test_elements_beyond_the_stack_keep_text_and_order() -> None:
     assert found.depth == 1001
 
 
-@pytest.mark.ci
+@pytest.mark.slow
 def test_mutated_pages_under_bounds_checking(shared: Path) -> None:
     from tests.extract.skim.test_scan import pages_of
 
