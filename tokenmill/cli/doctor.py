@@ -74,7 +74,7 @@ def _extras() -> Iterator[Finding]:
         try:
             yield f"extra {extra}", "ok", f"{name} {importlib.metadata.version(name)}"
         except importlib.metadata.PackageNotFoundError:
-            yield f"extra {extra}", "ok", f"not installed: pip install 'tokenmill[{extra}]'"
+            yield f"extra {extra}", "ok", f"optional, not installed: pip install 'tokenmill[{extra}]'"
 
 
 def _cluster(address: str) -> Iterator[Finding]:
@@ -90,7 +90,8 @@ def _recipes() -> Iterator[Finding]:
         pipeline = load_recipe(name).pipeline
         if name in WITH_MODELS:  # planning it might download gigabytes
             wanted = [stage.config()["model"] for stage in pipeline.stages if isinstance(stage, Scorer)]
-            yield f"recipe {name}", "ok", f"wants {', '.join(wanted)} from a hub, or models of yours (--set)"
+            models = f"{', '.join(wanted)} from a hub, or models of yours (--set)" if wanted else "a language model"
+            yield f"recipe {name}", "ok", f"wants {models}"
             continue
         try:
             plan = make_plan(pipeline, [])

@@ -19,7 +19,7 @@ from tokenmill.core.stage import Annotate
 from tokenmill.executors.chain import Chain, ChainResult
 from tokenmill.executors.channel import Channel, ChildGone
 from tokenmill.executors.framing import pack_batches, unpack_batches
-from tokenmill.executors.heartbeat import IDLE, Heartbeat, Position
+from tokenmill.executors.heartbeat import COMPILING, IDLE, Heartbeat, Position
 from tokenmill.executors.process import (
     OUT_OF_MEMORY,
     Stopwatch,
@@ -267,14 +267,15 @@ class _Watch:
         wall = self._wall.tick()
         used = wall if cpu is None or self._cpu is None else cpu - self._cpu
         if self._too_much(position, wall, used):
-            limit = self._limits.setup_seconds if self._setting_up else self._limit(position)
+            patient = self._setting_up or position.row == COMPILING
+            limit = self._limits.setup_seconds if patient else self._limit(position)
             self.verdict = f"over the limit of {limit:g} s"
             self._child.kill()
 
     def _too_much(self, position: Position, wall: float, used: float) -> bool:
         """Whether the child has had `wall` seconds, and used `used` CPU seconds of them, for too little."""
         limit = self._limits.document_seconds
-        if self._setting_up:
+        if self._setting_up or position.row == COMPILING:
             return wall >= self._limits.setup_seconds
         if position.row == IDLE:
             return wall >= 8 * limit

@@ -49,6 +49,8 @@ def _serve(requests: BinaryIO, answers: BinaryIO, descriptor: int) -> None:
         try:
             if header["op"] == "setup":
                 chain = _set_up(header)
+                if "numba" in sys.modules:
+                    beat.watch_compiler()
                 write_message(answers, {"ok": True})
             else:
                 assert chain is not None

@@ -37,7 +37,7 @@ class LanguageGate(Filter):
 
     def setup(self) -> None:
         skim.warm_up()
-        assert self._model
+        self._model.warm_up()
 
     def digests(self) -> Mapping[str, str]:
         if not self.languages:

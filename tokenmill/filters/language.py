@@ -28,7 +28,7 @@ class LanguageId(Annotate):
     FineWeb used the uncompressed lid.176.bin."""
 
     def setup(self) -> None:
-        load_langid(self.model)
+        load_langid(self.model).warm_up()
 
     def digests(self) -> Mapping[str, str]:
         return {"model": model_digest(self.model)}

@@ -256,7 +256,7 @@ def _identity(row: Mapping[str, Any]) -> tuple[str, str, str]:
 def _funnel(found: RunDiff, a: Side, b: Side) -> Iterable[FunnelRow]:
     """Every stage and reason with what each run has lost there, in the order of the stages."""
     lost = _lost(found, a, 0), _lost(found, b, 1)
-    order = dict.fromkeys(entry["stage"] for side in (a, b) for entry in side.run["stages"])
+    order = _merged(*([entry["stage"] for entry in side.run["stages"]] for side in (a, b)))
     left = [counts.total() for counts in lost]
     yield FunnelRow("", "", 0, 0, *left)
     for stage in order:
@@ -268,6 +268,18 @@ def _funnel(found: RunDiff, a: Side, b: Side) -> Iterable[FunnelRow]:
         yield FunnelRow(stage, "", *sums, *left)
         for verdict in reasons:
             yield FunnelRow(stage, verdict.partition(".")[2], *(counts[verdict] for counts in lost))
+
+
+def _merged(first: Sequence[str], second: Sequence[str]) -> list[str]:
+    """All stages; those that only the second run has stand behind what is before them there."""
+    order, place = list(first), 0
+    for stage in second:
+        if stage in order:
+            place = order.index(stage) + 1
+        else:
+            order.insert(place, stage)
+            place += 1
+    return order
 
 
 def _lost(found: RunDiff, side: Side, place: int) -> Counter[str]:

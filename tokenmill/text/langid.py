@@ -36,6 +36,11 @@ class LangId:
         self._places = {label: place for place, label in enumerate(self._model.labels)}
         self._wanted: dict[tuple[str, ...], npt.NDArray[np.int64]] = {}
 
+    def warm_up(self) -> None:
+        """Compile what identifies texts, for the first time on a machine; otherwise load it."""
+        self.tops(texts_array(["a"]))
+        self.likelihood(b"a", (next(iter(self._places)),))
+
     def top(self, text: str) -> tuple[str, float]:
         """The likeliest label and its score; ("und", 0.0) for a text of white space."""
         labels, scores = self.tops(texts_array([text]))

@@ -174,12 +174,12 @@ function makeCard(engine, index, changed) {
 }
 
 function readoutOf(engine, rule, at) {
-  if (at === OFF) return [cellOf("threshold", "off"), cellOf("removed by it alone", "0")];
+  if (at === OFF) return [cellOf("threshold", "off"), cellOf("removed by this rule", "0")];
   const run = engine.run?.documents ?? null;
   const change = run === null ? null : rule.kept[at] - run;
   return [
     cellOf(["threshold", rule.unit ? [" (", text(rule.unit), ")"] : null], exact(rule.edges[at])),
-    cellOf("removed by it alone", count(rule.removes[at])),
+    cellOf("removed by this rule", count(rule.removes[at])),
     cellOf("pass if only this moves", count(rule.kept[at]), change),
   ];
 }
