@@ -42,13 +42,15 @@ class Limits:
     document_seconds: float = 8.0
     """CPU seconds of one document (or wall-clock seconds without using the CPU). Real pages stay below 2 s."""
     setup_seconds: float = 300.0
-    """Wall-clock seconds for loading models and compiling kernels."""
+    """Wall-clock seconds for loading models and compiling kernels; `SETUP_FACTOR` times that while it uses the CPU."""
     memory_bytes: int = 4 << 30
     """Address space of the child; an allocation beyond it fails there."""
     growth_bytes: int = 256 << 20
     """A child that has grown by this much since its set-up is replaced (parsers leak)."""
 
 
+SETUP_FACTOR = 6
+"""A set-up that uses the CPU may take so many times as long as one that waits."""
 KILLED = "killed_sigkill"
 """Cause of death of a child that something has killed: most often the kernel, short of memory, or a person. The
 document at hand may be innocent, so it is blamed when it happens a second time."""
@@ -276,7 +278,9 @@ class _Watch:
         """Whether the child has had `wall` seconds, and used `used` CPU seconds of them, for too little."""
         limit = self._limits.document_seconds
         if self._setting_up or position.row == COMPILING:
-            return wall >= self._limits.setup_seconds
+            # busy is not stuck: on a busy machine, the first set-up of an installation compiles for many minutes
+            patience = self._limits.setup_seconds
+            return wall >= patience and (used < wall / 4 or wall >= SETUP_FACTOR * patience)
         if position.row == IDLE:
             return wall >= 8 * limit
         asleep = used < wall / 4 and not is_running(self._child.pid)
