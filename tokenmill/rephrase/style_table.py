@@ -21,10 +21,10 @@ def made_part() -> str:
     parts = [
         f"{len(found)} styles come with the package.",
         budgets_table(found),
-        "### Their checks",
+        "## Their checks",
         checks_table(found),
     ]
-    parts += ["### Keys of the front matter", keys_table(), "### Formats", formats_table()]
+    parts += ["## Keys of the front matter", keys_table(), "## Formats", formats_table()]
     return "\n\n".join(parts)
 
 

@@ -138,14 +138,15 @@ def tokens_section(run: Mapping[str, Any], counts: DataCounts | None) -> str:
         return "`token_count` is null until the data set is tokenized (`tokenmill tokenize`)."
     names = ", ".join(code(Path(str(name)).name or name) for name in tokenizers)
     text = f"`token_count` counts tokens of {names}, without EOS."
+    total = ""
     if counts is not None and counts.tokenized:
-        text += f" In all: {counts.sums['token_count']:,} tokens in {counts.tokenized:,} documents."
+        total = f" In all: {counts.sums['token_count']:,} tokens in {counts.tokenized:,} documents."
     if not any(entry["stage"] == "write_tokens" for entry in run["stages"]):
-        return text
+        return text + total
     also = "also " if "text" in run["columns"] else ""
     return (
         f"{text} The texts are {also}in `tokens/`, as ids: `tokens/manifest.json` says what they are, and\n"
-        "`tokens/*.documents.parquet` which document is where."
+        f"`tokens/*.documents.parquet` which document is where.{total}"
     )
 
 
