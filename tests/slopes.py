@@ -27,6 +27,8 @@ SIZES = (10_000, 20_000, 40_000, 80_000)
 """Lengths of attacks, in characters."""
 MAX_EXPONENT = 1.3
 MAX_SECONDS_PER_MB = 1.0
+"""On a machine that makes 80,000 matches of one character in `USUAL_MATCHES` seconds; more on a slower one."""
+USUAL_MATCHES = 0.012
 FLOOR = 0.004
 """Seconds on the longest attack below which growth is noise: a quadratic pattern that needs 4 ms for 80,000 characters
 needs 0.6 s for a megabyte."""
@@ -312,13 +314,19 @@ class Growth:
 
     @property
     def bad(self) -> bool:
-        if math.inf in self.times or self.per_megabyte > self.limit:
+        if math.inf in self.times or (self.per_megabyte > self.limit and self.per_megabyte > self.limit * slowness()):
             return True
         return len(self.times) == len(SIZES) and self.times[-1] > FLOOR and self.exponent > MAX_EXPONENT
 
     def __str__(self) -> str:
         shown = ", ".join(f"{n // 1000}k {1000 * t:.1f} ms" for n, t in zip(SIZES, self.times, strict=False))
         return f"exponent {self.exponent:.2f}, {self.per_megabyte:.2f} s/MB ({shown})"
+
+
+def slowness() -> float:
+    """How many times as long as usual this machine takes now, at least 1; what else it does shows in CPU time too."""
+    text, pattern = "a" * SIZES[-1], re.compile("a")
+    return max(1.0, seconds(lambda text: sum(1 for _ in pattern.finditer(text)), text, 5) / USUAL_MATCHES)
 
 
 def growth(

@@ -6,7 +6,7 @@ One browser for all tests of this file; skipped with a reason where the machine 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import pytest
 
 from tests.executors.support import recipe, run
 from tests.report import browser_data, browser_scripts
-from tests.report.browser import Visit, launched, opener
+from tests.report.browser import Visit
 from tests.report.xss_payloads import LONG, PAYLOADS
 from tokenmill.io.runfolder import RunFolder
 from tokenmill.report.write import write_report
@@ -50,18 +50,6 @@ def numbered(words: list[str]) -> Callable[[str], str]:
         return seen.setdefault(text, words[n % len(words)] + (str(n) if n >= len(words) else ""))
 
     return make
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with launched() as found:
-        yield found
-
-
-@pytest.fixture
-def visit(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Visit]]:
-    with opener(browser, tmp_path) as found:
-        yield found
 
 
 def structure(found: Visit) -> dict[str, int]:

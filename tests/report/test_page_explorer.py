@@ -6,30 +6,17 @@ One browser for all tests of this file; skipped with a reason where the machine 
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from copy import deepcopy
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.report import browser_data, browser_scripts
-from tests.report.browser import Visit, launched, opener
+from tests.report.browser import Visit
 
 pytestmark = pytest.mark.ci
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with launched() as found:
-        yield found
-
-
-@pytest.fixture
-def visit(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Visit]]:
-    with opener(browser, tmp_path) as found:
-        yield found
 
 
 def slider(found: Visit, place: int) -> Any:

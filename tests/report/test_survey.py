@@ -14,7 +14,6 @@ from tokenmill.io.runfolder import RunFolder
 from tokenmill.report.shares import domain_of
 from tokenmill.report.survey import Survey, _domains
 from tokenmill.report.survey_files import FileChoice, reading, some_parts
-from tokenmill.report.survey_notices import licence_family, robots_families
 from tokenmill.report.survey_samples import POOL, TEXT_CHARS, Pool, masked_url, sample
 from tokenmill.text.hosts import host_of
 
@@ -86,36 +85,6 @@ def test_domains_are_those_of_hosts_read_one_by_one() -> None:
     names, codes = _domains(pa.array(ADDRESSES))
     expected = [(domain_of(host_of(url)) or "")[:120] if url else "" for url in ADDRESSES]
     assert [names[code] for code in codes] == expected
-
-
-@pytest.mark.parametrize(
-    ("value", "found"),
-    [
-        ("noindex, nofollow; NOAI", ("noindex", "nofollow", "noai")),
-        ("googlebot: noindex", ("noindex",)),
-        ("none; index, follow; max-snippet:-1", ("none",)),
-        ("unavailable_after: 25 Jun 2010 15:00:00 PST", ("unavailable_after",)),
-        ("tdm-reservation: 1; tdm-reservation: 0", ("tdm-reservation",)),
-        ("tdm-reservation: 0", ()),
-        ("<script>", ()),
-        ("", ()),
-    ],
-)
-def test_families_of_robots(value: str, found: tuple[str, ...]) -> None:
-    assert robots_families(value) == found
-
-
-@pytest.mark.parametrize(
-    ("value", "found"),
-    [
-        ("https://creativecommons.org/licenses/BY-NC-SA/4.0/", "cc-by-nc-sa"),
-        ("http://creativecommons.org/publicdomain/zero/1.0/", "cc0"),
-        ("/licence.html", "other licence"),
-        ("", ""),
-    ],
-)
-def test_families_of_licences(value: str, found: str) -> None:
-    assert licence_family(value) == found
 
 
 def row(text: str, url: str = "http://e.org/") -> dict[str, Any]:

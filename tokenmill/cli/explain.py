@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import sys
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from tokenmill.cli.console import output_console, print_json
 from tokenmill.cli.explain_view import explanation_json, print_explanation
+from tokenmill.cli.page_file import read_page
 from tokenmill.core.errors import ConfigError
 from tokenmill.core.pipeline import Pipeline
 from tokenmill.core.settings import parse_assignment
@@ -90,18 +90,7 @@ def _pipeline(request: ExplainRequest) -> Pipeline:
 
 def _payload(page: str) -> tuple[bytes, str]:
     """(bytes, name) of a page's file. ConfigError where it cannot be read, or is an archive."""
-    if page == "-":
-        payload, name = sys.stdin.buffer.read(), "stdin"
-    else:
-        try:
-            payload, name = Path(page).read_bytes(), Path(page).name
-        except OSError as error:
-            raise ConfigError(
-                "the page cannot be read",
-                where=page,
-                why=error.strerror or str(error),
-                fix="give the path of an HTML file, or - for standard input",
-            ) from error
+    payload, name = read_page(page)
     if _is_archive(name, payload):
         raise ConfigError(
             f"{page} is an archive of many pages",

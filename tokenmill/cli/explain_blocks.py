@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tokenmill.cli.console import output_console, safe_line
+from tokenmill.cli.page_file import read_page
 from tokenmill.core.doc import Doc
 from tokenmill.core.errors import ConfigError
 from tokenmill.core.rule import Drop
@@ -93,18 +93,7 @@ def _name_in(attributes: str) -> str:
 
 
 def _decoded(page: str) -> str:
-    if page == "-":
-        payload = sys.stdin.buffer.read()
-    else:
-        try:
-            payload = Path(page).read_bytes()
-        except OSError as error:
-            raise ConfigError(
-                "the page cannot be read",
-                where=page,
-                why=error.strerror or str(error),
-                fix="give the path of an HTML file, or - for standard input",
-            ) from error
+    payload, _ = read_page(page)
     found = DecodeHtml().rewrite(Doc(payload=payload, http_headers="", content_type="text/html", truncated=""))
     if isinstance(found, Drop):
         raise ConfigError("the file holds no page", where=page, why=found.reason, fix="give an HTML file")

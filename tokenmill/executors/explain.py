@@ -26,7 +26,7 @@ from tokenmill.executors.host import Limits
 from tokenmill.executors.replay import Outcome, Replayer
 from tokenmill.executors.runspec import load_run, load_run_here
 from tokenmill.io.annotated import ReadAnnotated
-from tokenmill.io.published import Place, Published, Search
+from tokenmill.io.published import Place, PublishedTables, Search
 from tokenmill.io.runfolder import RunFolder
 from tokenmill.text import signals as _  # noqa: F401 - registers the signals, whose meaning is told
 
@@ -93,7 +93,7 @@ class Explainer:
         trust_code: bool = False,
     ) -> None:
         """As `explain_document`. ConfigError where the folder holds no run, or the settings cannot be."""
-        self.published = Published(RunFolder(folder))
+        self.published = PublishedTables(RunFolder(folder))
         self._data = load_run(self.published.folder)
         self._archives = archives
         self._tables = BarrierTables(self.published)
@@ -286,7 +286,7 @@ def _text(batch: Any, name: str) -> str:
     return value or ""
 
 
-def recorded_verdict(published: Published, place: Place, row: Mapping[str, Any]) -> Verdict:
+def recorded_verdict(published: PublishedTables, place: Place, row: Mapping[str, Any]) -> Verdict:
     """What the published row says became of the document."""
     outcome = _OUTCOMES[place.file.kind]
     if outcome == "kept":

@@ -15,7 +15,7 @@ from tokenmill.executors.carried import read_rows
 from tokenmill.executors.explanation import Duplicate
 from tokenmill.executors.steps import SUCCESS_JSON
 from tokenmill.io.filesystem import open_binary
-from tokenmill.io.published import Published
+from tokenmill.io.published import PublishedTables
 
 COMPARED = 5
 """Most comparisons of a document that are told."""
@@ -26,11 +26,11 @@ EVIDENCE_BYTES = 1 << 30
 class BarrierTables:
     """Rows of the tables of a run's barriers. A refiltered run's are its own, else those of the annotated run."""
 
-    def __init__(self, published: Published) -> None:
+    def __init__(self, published: PublishedTables) -> None:
         self._published = published
         self._places: dict[tuple[str, str], tuple[str, int, int] | None] = {}
 
-    def row(self, label: str, slug: str, doc_id: str) -> tuple[Published, pa.Table] | None:
+    def row(self, label: str, slug: str, doc_id: str) -> tuple[PublishedTables, pa.Table] | None:
         """The row of a document, with the run that has it; None where the document never came there."""
         for published in (self._published, self._published.origin):
             place = self._place(published, label, slug) if published is not None else None
@@ -82,7 +82,7 @@ class BarrierTables:
             text_from=known.get("text_from", ""),
         )
 
-    def _known(self, published: Published, label: str, doc_id: str) -> Mapping[str, Any]:
+    def _known(self, published: PublishedTables, label: str, doc_id: str) -> Mapping[str, Any]:
         """What is stored of the representative; nothing for one of an earlier run."""
         slug = published.documents.shard_of(doc_id)
         if slug is None:
@@ -92,7 +92,7 @@ class BarrierTables:
         before = next(phase["directory"] for phase in reversed(phases[:first]) if not phase.get("step"))
         return published.documents.look_up([(slug, doc_id)], before).get(doc_id, {})
 
-    def _place(self, published: Published, label: str, slug: str) -> tuple[str, int, int] | None:
+    def _place(self, published: PublishedTables, label: str, slug: str) -> tuple[str, int, int] | None:
         """(file of the table, first row, rows) of a shard; None where that barrier is not complete."""
         key = (published.folder.location + "\0" + label, slug)
         if key not in self._places:
@@ -102,7 +102,7 @@ class BarrierTables:
         return self._places[key]
 
 
-def _parts(published: Published, label: str) -> Iterator[tuple[str, str, int, int]]:
+def _parts(published: PublishedTables, label: str) -> Iterator[tuple[str, str, int, int]]:
     """(shard, file of the table, first row in it, rows) of a barrier."""
     steps = [phase for phase in published.run["phases"] if phase.get("step") and phase["stages"][0] == label]
     sealed = published.folder.read_json(f"phases/{steps[-1]['directory']}/{SUCCESS_JSON}") if steps else None
@@ -115,7 +115,7 @@ def _parts(published: Published, label: str) -> Iterator[tuple[str, str, int, in
             start += rows
 
 
-def _compared(published: Published, label: str, doc_id: str) -> list[dict[str, Any]]:
+def _compared(published: PublishedTables, label: str, doc_id: str) -> list[dict[str, Any]]:
     """The comparisons of a document with others, the most similar first."""
     files = []
     for phase in published.run["phases"]:

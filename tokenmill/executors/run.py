@@ -18,7 +18,7 @@ from tokenmill.executors.base import Executor, Job, Jobs, Notice, PhaseEnd, Phas
 from tokenmill.executors.forget_marks import check_whole
 from tokenmill.executors.host import Limits
 from tokenmill.executors.local import InlineExecutor
-from tokenmill.executors.runspec import RunSpec, forget_queries, freeze, input_entry, load_run
+from tokenmill.executors.runspec import RUN_JSON, RunSpec, forget_queries, freeze, input_entry, load_run
 from tokenmill.executors.spans import misplaced, move, withdraw
 from tokenmill.executors.steps import SUCCESS_JSON, TASKS_JSON, StepWork
 from tokenmill.executors.worker import ShardTask
@@ -80,9 +80,9 @@ def execute(
 def _execute(
     spec: RunSpec, folder: RunFolder, executor: Executor, limits: Limits, observer: Observer | None
 ) -> RunOutcome:
-    outcome = RunOutcome(resumed=freeze(folder, spec))
-    if outcome.resumed:
+    if folder.exists(RUN_JSON):
         check_whole(folder, load_run(folder))
+    outcome = RunOutcome(resumed=freeze(folder, spec))
     _sweep(folder, spec)
     if outcome.resumed and observer is not None and not folder.is_local:  # it takes minutes with many shards
         observer(spec.plan.phases[0], Notice(0, "looking at what is committed"))

@@ -222,10 +222,13 @@ def _keep_queries(folder: RunFolder, spec: RunSpec) -> None:
     queries = {shard.name: shard.path.removeprefix(without_query(shard.path)) for shard in spec.plan.inputs}
     if not any(queries.values()):
         return
-    if folder.is_local:  # a file that is there keeps its mode only where it is not replaced
-        Path(folder.path("phases")).mkdir(parents=True, exist_ok=True)
-        with open(folder.path(QUERIES_JSON), "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as stream:
+    if folder.is_local:
+        place = Path(folder.path(QUERIES_JSON))
+        place.parent.mkdir(parents=True, exist_ok=True)
+        partial = place.with_suffix(f".{os.getpid()}")
+        with open(partial, "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as stream:
             json.dump(queries, stream)
+        partial.replace(place)
     else:
         folder.write_json(QUERIES_JSON, queries)
 

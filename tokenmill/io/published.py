@@ -62,7 +62,7 @@ class Search:
     """url, id or doc_id."""
 
 
-class Published:
+class PublishedTables:
     """The published tables of a run."""
 
     def __init__(self, folder: RunFolder) -> None:
@@ -76,13 +76,13 @@ class Published:
         self.slugs = [shard["output"] for shard in run["input"]["shards"]]
 
     @cached_property
-    def origin(self) -> Published | None:
+    def origin(self) -> PublishedTables | None:
         """The annotated run that this one was filtered from, where it is still there."""
         made = self.run.get("refilter")
         if not made:
             return None
         try:
-            found = Published(RunFolder(made["run"]))
+            found = PublishedTables(RunFolder(made["run"]))
         except (TokenmillError, OSError):
             return None
         return found if found.run["fingerprint"] == made["fingerprint"] else None

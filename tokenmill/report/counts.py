@@ -7,7 +7,6 @@ documents: of values that anybody may have invented at most `MAX_VALUES` are tol
 from __future__ import annotations
 
 import hashlib
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from tokenmill.filters.optout import optout_signals
 from tokenmill.io.filesystem import open_binary
 from tokenmill.io.push_files import committed_files
 from tokenmill.io.runfolder import RunFolder
+from tokenmill.report.licenses import license_family
 
 MAX_VALUES = 10_000
 """Most distinct values of a column that are counted one by one."""
@@ -32,7 +32,6 @@ _BATCH_ROWS = 16_384
 
 _GROUPS = ("dump", "language")
 _NOTICES = ("robots", "license")
-_CC = re.compile(r"creativecommons\.org/(licenses|publicdomain)/([a-z-]{1,20})", re.IGNORECASE)
 
 
 @dataclass
@@ -160,9 +159,3 @@ def _count_texts(name: str, column: pa.Array, counts: DataCounts, met: dict[str,
             group[value if known else OTHERS] += number
             if len(met[name]) < 2:
                 met[name].add(value)
-
-
-def license_family(link: str) -> str:
-    """`by-sa` for a link to that licence of Creative Commons, `other` for anything else."""
-    found = _CC.search(link)
-    return found.group(2).lower() if found else "other"

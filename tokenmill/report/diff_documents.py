@@ -25,7 +25,7 @@ from tokenmill.core.errors import ConfigError
 from tokenmill.core.schema import DOC_ID
 from tokenmill.io.annotated import ReadAnnotated
 from tokenmill.io.filesystem import open_binary
-from tokenmill.io.published import Place, Published, PublishedFile
+from tokenmill.io.published import Place, PublishedFile, PublishedTables
 from tokenmill.io.runfolder import RunFolder
 
 KEPT = "kept"
@@ -59,7 +59,7 @@ class Side:
 
     def __init__(self, location: str) -> None:
         """ConfigError where the folder holds no finished run."""
-        self.published = Published(RunFolder(location))
+        self.published = PublishedTables(RunFolder(location))
         self.run = self.published.run
         self.location = location
         last = [phase for phase in self.run["phases"] if not phase.get("step")][-1]
