@@ -9,7 +9,7 @@ from tokenmill.text.pii.keys import _JOINED, _KEYS, _end_of_key, find_keys
 from tokenmill.text.pii.scan import ascii_image
 
 PREFIXES = [prefix for prefixes, _ in _KEYS for prefix in prefixes.split()]
-BODIES = ["0a1B2c3D4e5F6a7B8c9D0e1F2a3B4c5D", "0a1b2c3d4e5f6071829304a5b6c7d8e9", "T0A1B2C3/B0A1B2C3/x9Y8z7W6v5U4t3S2r1Q0"]
+BODIES = ["0a1B2c3D4e5F6a7B8c9D0e1F2a3B4c5D", "0a1b2c3d4e5f6071829304a5b6c7d8e9", "T0A1B2C3/B0A1B2C3/x9Y8z7W6v5U4t3S2"]
 PIECES = st.sampled_from([*PREFIXES, *BODIES, " ", "\n", ".", "/", "-", "_", "a", "é", "\U0001f511"])
 
 
