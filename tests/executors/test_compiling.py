@@ -40,7 +40,7 @@ def test_a_document_does_not_pay_for_a_compiler(tmp_path: Path, write_jsonl: Cal
     path = tmp_path / "compiles_late.py"
     path.write_text(STAGE)
     source = write_jsonl(["one", "two"])
-    outcome = run(load_file(str(path)).late, source, tmp_path / "out", workers=1, seconds=0.25)
+    outcome = run(load_file(str(path)).late, source, tmp_path / "out", workers=1, seconds=1.0)
     assert outcome.failures == {}
     assert rows(tmp_path / "out", "quarantine") == []
     assert [row["text"] for row in rows(tmp_path / "out", "data")] == ["one 4", "two 4"]
