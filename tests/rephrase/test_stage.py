@@ -88,7 +88,8 @@ class Place:
     log: Path
 
     def asked(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.log.read_text().splitlines()]
+        whole, _, _ = self.log.read_text().rpartition("\n")  # behind it, a line that is being written
+        return [json.loads(line) for line in whole.splitlines()]
 
 
 @contextmanager

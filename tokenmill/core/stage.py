@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, dataclass_transform
 import pyarrow as pa
 
 from tokenmill.core.errors import ConfigError, did_you_mean
+from tokenmill.core.kernels import Kernel
 from tokenmill.core.rule import Drop, Rule
 
 if TYPE_CHECKING:
@@ -108,6 +109,10 @@ class Stage(ABC):  # noqa: B024 - its kinds have them
 
     def setup(self) -> None:  # noqa: B027 - optional
         """Load heavy things, once per worker. Keep them in a `functools.cached_property` and touch it here."""
+
+    def kernels(self) -> Sequence[Kernel]:
+        """What `setup` compiles in the first run of an installation, so that it can be done by several processes."""
+        return ()
 
     @classmethod
     def for_signals(cls, signals: Sequence[str], suffix: str) -> Stage | None:

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from tokenmill.core.barrier import JOINED, ShardData, TaskOutput, Work
 from tokenmill.core.errors import ConfigError, did_you_mean
+from tokenmill.core.kernels import Kernel
 from tokenmill.core.schema import DOC_ID
 from tokenmill.core.stage import Barrier
 from tokenmill.dedup.groups import Group, group
@@ -25,6 +26,7 @@ from tokenmill.dedup.removal import (
     SHOWN_CHARACTERS,
     batches_of,
     lists_of,
+    measured,
     outcome,
     parts_of,
     selected,
@@ -120,10 +122,11 @@ class LineDedup(Barrier):
     def prepares(self) -> Mapping[str, pa.DataType]:
         return {self._hashes: pa.list_(pa.uint64())}
 
+    def kernels(self) -> Sequence[Kernel]:
+        return (Kernel("tokenmill.dedup.lines:warm_up_spans", 15), *measured(self.min_words_left))
+
     def setup(self) -> None:
-        batch = pa.record_batch({"text": ["a", "a"], JOINED + "removed": pa.array([[0], []], TABLE.field(1).type)})
-        span_hashes(batch.column("text"), self.unit, sentences=1)
-        without_spans(batch.column("text"), self.unit, *parts_of(batch.column(1)), sentences=1)
+        warm_up_spans()
         warm_up(self.min_words_left)
 
     def prepare(self, batch: pa.RecordBatch) -> Mapping[str, pa.Array]:
@@ -271,3 +274,10 @@ class _Shown:
         found.sort(key=lambda span: (-span["times"], span["doc_id"], span["number"]))
         pq.write_table(pa.Table.from_pylist(found, SPANS), out.path("spans", ".parquet"), compression="zstd")
         return {"spans": len(found)}
+
+
+def warm_up_spans() -> None:
+    """Compile the kernels, the same for every unit, or load them from numba's cache."""
+    batch = pa.record_batch({"text": ["a", "a"], JOINED + "removed": pa.array([[0], []], TABLE.field(1).type)})
+    span_hashes(batch.column("text"), "line", sentences=1)
+    without_spans(batch.column("text"), "line", *parts_of(batch.column(1)), sentences=1)

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from tokenmill.core.barrier import JOINED
 from tokenmill.core.errors import ConfigError, did_you_mean
+from tokenmill.core.kernels import Kernel
 from tokenmill.dedup.documents import DocumentDedup
 from tokenmill.dedup.gather import Shingles
 from tokenmill.dedup.verify import MEASURES, Policy
@@ -129,6 +130,9 @@ class MinHashDedup(DocumentDedup):
     def digests(self) -> Mapping[str, str]:
         return {**super().digests(), "unicode": unicodedata.unidata_version}
 
+    def kernels(self) -> Sequence[Kernel]:
+        return (Kernel("tokenmill.dedup.minhash:warm_up", 12),)
+
     def setup(self) -> None:
         self._hasher.keys(pa.array(["one two three four five six"]))
 
@@ -172,3 +176,8 @@ class MinHashDedup(DocumentDedup):
             lines.append(f"a candidate is dropped at {self.verify} >= {self.min_similarity:g} with what is kept")
         lines.append("compared within equal " + ", ".join(self.scope) if self.scope else "all documents are compared")
         return lines
+
+
+def warm_up() -> None:
+    """Compile the kernel, or load it from numba's cache."""
+    MinHashDedup().setup()

@@ -12,10 +12,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tokenmill.core.barrier import DETAIL, VERDICT, ShardData, TaskOutput
+from tokenmill.core.kernels import Kernel
 from tokenmill.dedup.gather import read_shard
 from tokenmill.dedup.groups import Group
 from tokenmill.io.filesystem import open_binary
-from tokenmill.text.measure import measure
+from tokenmill.text.measure import KERNEL, measure
 
 ALL_REPEATED, TOO_SHORT = "all_repeated", "too_short"
 """Reasons for which documents are dropped: nothing is left of them, or too little."""
@@ -98,6 +99,11 @@ def texts_at(shard: ShardData, rows: Sequence[int]) -> list[str]:
                 found += [text or "" for text in column.take(pa.array(mine)).to_pylist()]
             first += size
     return found
+
+
+def measured(min_words_left: int) -> tuple[Kernel, ...]:
+    """The kernel that `warm_up` compiles."""
+    return (KERNEL,) if min_words_left > 0 else ()
 
 
 def warm_up(min_words_left: int) -> None:

@@ -18,12 +18,13 @@ import pyarrow as pa
 
 from tokenmill.core.barrier import JOINED, ShardData, TaskOutput, Work
 from tokenmill.core.errors import ConfigError
+from tokenmill.core.kernels import Kernel
 from tokenmill.core.schema import DOC_ID
 from tokenmill.core.stage import Barrier
 from tokenmill.dedup import groups
 from tokenmill.dedup.groups import Group
 from tokenmill.dedup.keyfile import write_keys
-from tokenmill.dedup.removal import batches_of, lists_of, outcome, parts_of, warm_up, write_shards
+from tokenmill.dedup.removal import batches_of, lists_of, measured, outcome, parts_of, warm_up, write_shards
 from tokenmill.dedup.repeats import Marks, Slice, bands_for, distinct, distinct_checked, find_repeated, in_bands, slices
 from tokenmill.dedup.runs import Runs, Shown, numbers_of, runs_of
 from tokenmill.dedup.scope import salts
@@ -100,13 +101,11 @@ class SubstringDedup(Barrier):
     def prepares(self) -> Mapping[str, pa.DataType]:
         return {self._hashes: pa.list_(pa.uint64()), self._positions: pa.list_(pa.uint32())}
 
+    def kernels(self) -> Sequence[Kernel]:
+        return (Kernel("tokenmill.dedup.substring:warm_up_windows", 15), *measured(self.min_words_left))
+
     def setup(self) -> None:
-        texts = pa.array(["a b"])
-        none, bounds = np.zeros(1, np.uint32), np.array([0, 1])
-        fingerprints(texts, 2)
-        windows(texts, 2, none, bounds)
-        run_bytes(texts, none, none + np.uint32(1), bounds)
-        without_windows(texts, 1, none, bounds)
+        warm_up_windows()
         warm_up(self.min_words_left)
 
     def prepare(self, batch: pa.RecordBatch) -> Mapping[str, pa.Array]:
@@ -232,3 +231,13 @@ def _salted(
     hashes: npt.NDArray[np.uint64], offsets: npt.NDArray[np.int64], salt: npt.NDArray[np.uint64] | None
 ) -> npt.NDArray[np.uint64]:
     return hashes if salt is None else hashes ^ np.repeat(salt, np.diff(offsets))
+
+
+def warm_up_windows() -> None:
+    """Compile the kernels, or load them from numba's cache."""
+    texts = pa.array(["a b"])
+    none, bounds = np.zeros(1, np.uint32), np.array([0, 1])
+    fingerprints(texts, 2)
+    windows(texts, 2, none, bounds)
+    run_bytes(texts, none, none + np.uint32(1), bounds)
+    without_windows(texts, 1, none, bounds)

@@ -15,9 +15,10 @@ from tokenmill.core.errors import ConfigError, FatalError, TokenmillError
 from tokenmill.core.phases import Phase
 from tokenmill.core.stage import Stepped, SteppedSink
 from tokenmill.executors.base import Executor, Job, Jobs, Notice, PhaseEnd, PhaseEvent, PhaseStart, ShardResult
+from tokenmill.executors.compile_ahead import compile_ahead
 from tokenmill.executors.forget_marks import check_whole
 from tokenmill.executors.host import Limits
-from tokenmill.executors.local import InlineExecutor
+from tokenmill.executors.local import InlineExecutor, LocalExecutor
 from tokenmill.executors.runspec import RUN_JSON, RunSpec, forget_queries, freeze, input_entry, load_run
 from tokenmill.executors.spans import misplaced, move, withdraw
 from tokenmill.executors.steps import SUCCESS_JSON, TASKS_JSON, StepWork
@@ -86,6 +87,7 @@ def _execute(
     _sweep(folder, spec)
     if outcome.resumed and observer is not None and not folder.is_local:  # it takes minutes with many shards
         observer(spec.plan.phases[0], Notice(0, "looking at what is committed"))
+    _compile(spec, folder, executor, observer)
     for phases in stretches(spec.plan.phases):
         _Stretch(folder, spec, phases, limits, observer or (lambda phase, event: None)).run(executor, outcome)
         if outcome.failures:
@@ -97,6 +99,20 @@ def _execute(
                 folder.remove(f"phases/{phase.directory}/{kind}")  # as large as the result, and no longer needed
         forget_queries(folder)
     return outcome
+
+
+def _compile(spec: RunSpec, folder: RunFolder, executor: Executor, observer: Observer | None) -> None:
+    """What the workers' set-ups would compile one after the other, each for itself, where that is still to do."""
+    if not isinstance(executor, LocalExecutor):  # other machines have caches of their own
+        return
+    open_ = [phase for phase in spec.plan.phases if not folder.exists(f"phases/{phase.directory}/{SUCCESS_JSON}")]
+    stages = [stage for phase in open_ if not phase.step for stage in phase.stages]
+
+    def say(line: str) -> None:
+        if observer is not None:
+            observer(open_[0], Notice(open_[0].index, line))
+
+    compile_ahead(stages, executor.workers, say)
 
 
 def _tidied(folder: RunFolder, spec: RunSpec) -> Collection[str]:

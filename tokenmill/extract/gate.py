@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import ClassVar
 
 from tokenmill.core.doc import Doc
 from tokenmill.core.errors import ConfigError
+from tokenmill.core.kernels import Kernel
 from tokenmill.core.rule import Drop
 from tokenmill.core.stage import Filter
 from tokenmill.extract import decode as _  # noqa: F401 - registers the stage that the plan puts before this one
 from tokenmill.extract.skim import skim
-from tokenmill.text.langid import BUNDLED, LangId, load_langid, model_digest
+from tokenmill.text.langid import BUNDLED, KERNEL, LangId, load_langid, model_digest
 
 
 class LanguageGate(Filter):
@@ -34,6 +35,9 @@ class LanguageGate(Filter):
     """Language model: the bundled lid.176 (compressed) or the path of a fastText model."""
     min_chars: int = 50
     """A page with less text is kept, since its language cannot be judged. Characters of the samples."""
+
+    def kernels(self) -> Sequence[Kernel]:
+        return (*skim.KERNELS, KERNEL)
 
     def setup(self) -> None:
         skim.warm_up()

@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from tokenmill.core.kernels import Kernel
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -76,6 +78,9 @@ def shape_of(doc: Doc, max_text: int = 0) -> Shape:
     """`prescan` of the page of a document, once for all stages. The first to ask decides how much text there is."""
     shape: Shape = doc.cached("html_shape", lambda doc: prescan(doc["html"].encode("utf-8", "replace"), max_text))
     return shape
+
+
+KERNEL = Kernel("tokenmill.extract.prescan:warm_up", 5)
 
 
 def warm_up() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html as html_module
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,12 +13,14 @@ import pyarrow as pa
 
 from tokenmill.core.doc import Doc
 from tokenmill.core.errors import ConfigError
+from tokenmill.core.kernels import Kernel
 from tokenmill.core.rule import Drop
 from tokenmill.core.stage import Rewrite
 from tokenmill.extract import decode as _  # noqa: F401 - registers the stage that the plan puts before this one
 from tokenmill.extract import prescan
 from tokenmill.extract.sanitize import sanitize, without_forbidden_references
-from tokenmill.extract.skim.skim import CUTS, DEFAULT, Skim, skimmed_of
+from tokenmill.extract.skim import skim
+from tokenmill.extract.skim.skim import CUTS, DEFAULT, KERNELS, MARKDOWN_KERNELS, Skim, skimmed_of
 
 _LIBRARIES = {
     "trafilatura": ("trafilatura", "lxml", "justext", "resiliparse"),
@@ -83,9 +85,15 @@ class ExtractText(Rewrite):
     max_text_bytes: int = 1 << 20
     """Most text taken by the pre-scan from a page that is left to it. Bytes of UTF-8; default 1 MiB."""
 
+    def kernels(self) -> Sequence[Kernel]:
+        if self.extractor in _SKIMMING:
+            return MARKDOWN_KERNELS if self.markdown else KERNELS
+        return (prescan.KERNEL,)
+
     def setup(self) -> None:
         page = "<html><body><p>a</p></body></html>"
         if self.extractor in _SKIMMING:
+            skim.warm_up()
             self._skim.page(page)
         if self.extractor in ("trafilatura", "resiliparse"):
             prescan.warm_up()

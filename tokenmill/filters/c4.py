@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import pyarrow as pa
 
 from tokenmill.core.doc import Doc
+from tokenmill.core.kernels import Kernel
 from tokenmill.core.rule import Rule
 from tokenmill.core.stage import Filter, Rewrite
 from tokenmill.text.measure import utf8
@@ -43,6 +44,9 @@ class C4Lines(Rewrite):
     remove_policies: bool = True
     """Remove lines that mention cookies, terms of use or privacy policies. Source: C4's code."""
 
+    def kernels(self) -> Sequence[Kernel]:
+        return (Kernel("tokenmill.filters.c4:warm_up", 16),)
+
     def setup(self) -> None:
         self.rewrite(Doc(text="A first text."))
 
@@ -73,6 +77,11 @@ class C4Lines(Rewrite):
         for number, name in enumerate(self.adds):
             columns[name] = pa.array(counts[:, number], pa.int64())
         return columns
+
+
+def warm_up() -> None:
+    """Compile the kernel, or load it from numba's cache."""
+    C4Lines().setup()
 
 
 class C4Quality(Filter):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import pyarrow as pa
 
+from tokenmill.core.kernels import Kernel
 from tokenmill.core.rule import Rule
 from tokenmill.core.stage import Annotate, Filter
-from tokenmill.text.langid import BUNDLED, load_langid, model_digest
+from tokenmill.text.langid import BUNDLED, KERNEL, load_langid, model_digest
 
 
 class LanguageId(Annotate):
@@ -26,6 +27,9 @@ class LanguageId(Annotate):
     model: str = BUNDLED
     """`lid176-ftz` is the compressed lid.176 that is bundled; else the path of a fastText model.
     FineWeb used the uncompressed lid.176.bin."""
+
+    def kernels(self) -> Sequence[Kernel]:
+        return (KERNEL,)
 
     def setup(self) -> None:
         load_langid(self.model).warm_up()

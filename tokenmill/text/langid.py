@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tokenmill.core.errors import ConfigError
+from tokenmill.core.kernels import Kernel
 from tokenmill.text.linear import LinearModel, fixed, read_linear, texts_array
 from tokenmill.text.linear_folder import linear_digest
 from tokenmill.text.measure import utf8 as utf8_of
@@ -111,6 +112,14 @@ def model_path(model: str) -> str:
             fix=f"give the path of a .bin or .ftz, or {BUNDLED!r}",
         )
     return model
+
+
+KERNEL = Kernel("tokenmill.text.langid:warm_up", 25)
+
+
+def warm_up() -> None:
+    """Compile the kernels, or load them from numba's cache."""
+    load_langid().warm_up()
 
 
 @cache

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from tokenmill.core.doc import Doc
 from tokenmill.core.errors import ConfigError, did_you_mean
+from tokenmill.core.kernels import Kernel
 from tokenmill.core.pipeline import source_digest
 from tokenmill.core.signals import Signal, compute, known_signals, register_kernel
 from tokenmill.core.stage import Annotate
@@ -77,6 +78,9 @@ class TextSignals(Annotate):
             found["zlib"] = zlib.ZLIB_RUNTIME_VERSION
         return found
 
+    def kernels(self) -> Sequence[Kernel]:
+        return (KERNEL,)
+
     def setup(self) -> None:
         measure(pa.array(["A first text."]), self._measured)
 
@@ -102,6 +106,14 @@ class TextSignals(Annotate):
             if name not in known:
                 raise ConfigError(f"no signal named {name!r}", why=did_you_mean(name, known))
         return {name: known[name] for name in self.signals}
+
+
+KERNEL = Kernel("tokenmill.text.measure:warm_up", 36)
+
+
+def warm_up() -> None:
+    """Compile the kernel, or load it from numba's cache."""
+    measure(pa.array(["A first text."]))
 
 
 def measure(

@@ -66,11 +66,18 @@ def warm_up() -> None:
     """Compile the kernel, or load it from numba's cache."""
     import numpy as np
 
-    from tokenmill.extract.skim.scan import scan
+    from tokenmill.extract.skim.scan import Scan
 
-    page = scan(b"<p>a<br>b</p>")
-    for markdown in (False, True):
-        assemble(page, np.ones(len(page.bl_el), np.bool_), markdown)
+    assemble(Scan.blank(), np.ones(0, np.bool_))  # the scanner's kernel is no part of this one
+
+
+def warm_up_markdown() -> None:
+    """The same for the kernel that only Markdown needs beside that one."""
+    import numpy as np
+
+    from tokenmill.extract.skim.scan import Scan
+
+    _targets(Scan.blank(), np.ones(0, np.bool_))
 
 
 def _has_formulas(scan: Scan) -> bool:

@@ -60,6 +60,14 @@ def choose(scan: Scan, probabilities: npt.NDArray[np.float32], model: Model, set
     return measured(scan, probabilities, model, settings)[0]
 
 
+def warm_up() -> None:
+    """Compile the kernel, or load it from numba's cache."""
+    from tokenmill.extract.skim.model import Model
+    from tokenmill.extract.skim.scan import Scan
+
+    choose(Scan.blank(), np.zeros(0, np.float32), Model.load())
+
+
 def measured(
     scan: Scan, probabilities: npt.NDArray[np.float32], model: Model, settings: Settings = DEFAULT
 ) -> tuple[Choice, npt.NDArray[np.float64]]:

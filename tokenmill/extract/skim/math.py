@@ -74,6 +74,11 @@ def rewrite(page: bytes) -> bytes:
     return b"".join([*pieces, page[at:]])
 
 
+def warm_up() -> None:
+    """Compile the kernels, or load them from numba's cache."""
+    rewrite(b"<p><math><mi>x</mi></math></p>")
+
+
 def _may_hold_formulas(page: bytes) -> bool:
     """Whether a page has a tag that may be a formula; of pictures it may, some are read."""
     import numpy as np

@@ -110,6 +110,13 @@ def both_stages(scan: Scan, model: Model) -> tuple[npt.NDArray[np.float32], npt.
     return np.pad(found[0], behind), np.pad(found[1], behind)
 
 
+def warm_up() -> None:
+    """Compile the kernel, or load it from numba's cache."""
+    from tokenmill.extract.skim.scan import Scan
+
+    probabilities(Scan.blank(), Model.load())
+
+
 @cache
 def _loaded(path: Path) -> Model:
     try:

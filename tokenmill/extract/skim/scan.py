@@ -82,6 +82,18 @@ class Scan:
     unended: int = 0
     """Bytes of the page that a comment, tag or raw text element without an end took: nothing of them is in the text."""
 
+    @classmethod
+    def blank(cls) -> Scan:
+        """The scan of an empty page, made without a scan."""
+        one, none = np.zeros(1, np.int32), np.zeros(0, np.int32)
+        flags, no_flags = one.astype(np.uint32), none.astype(np.uint32)
+        small, no_small = one.astype(np.uint8), none.astype(np.uint8)
+        return cls(
+            np.frombuffer(b"", np.uint8), no_small.copy(), small, one - 1, flags, one, one.copy(), one.copy(),
+            np.zeros(2, np.int32), np.zeros(0, np.uint16), *(none.copy() for _ in range(7)), no_flags, no_small,
+            none, no_small.copy(), none.copy(), no_small.copy(), none.copy(), none.copy(), 0, 0, 0, 0,
+        )  # fmt: skip
+
     def block_text(self, block: int) -> str:
         """The text of one block."""
         return bytes(self.text[self.bl_start[block] : self.bl_end[block]]).decode("utf-8", "replace")

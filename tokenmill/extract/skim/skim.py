@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from tokenmill.core.kernels import Kernel
 from tokenmill.extract.prescan import Shape
 from tokenmill.extract.skim import assemble, choose, facts, math, scan
 from tokenmill.extract.skim.model import Model, probabilities
@@ -152,6 +153,14 @@ def _first_chars(text: bytes) -> bytes:
     return text[:SAMPLE_CHARS] if text.isascii() else text.decode("utf-8", "ignore")[:SAMPLE_CHARS].encode()
 
 
+KERNELS = (
+    Kernel("tokenmill.extract.skim.model:warm_up", 25),
+    Kernel("tokenmill.extract.skim.assemble:warm_up", 24),
+    Kernel("tokenmill.extract.skim.scan:warm_up", 23),
+    Kernel("tokenmill.extract.skim.choose:warm_up", 9),
+    Kernel("tokenmill.extract.skim.math:warm_up", 8),
+)
+MARKDOWN_KERNELS = (*KERNELS, Kernel("tokenmill.extract.skim.assemble:warm_up_markdown", 5))
 DEFAULT = Skim()
 """The extractor with default settings, whose results stages share."""
 
@@ -165,3 +174,4 @@ def skimmed_of(doc: Doc) -> Skimmed:
 def warm_up() -> None:
     """Compile the kernels, or load them from numba's cache."""
     DEFAULT.page("<html><body><p>a</p><p>b <b>c</b></p></body></html>")
+    math.warm_up()
