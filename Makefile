@@ -51,7 +51,7 @@ test: $(MODELS)  ## the fast suite
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
 test-ci: $(MODELS) $(DOCS)  ## what CI runs beside the fast suite: kills at random times, clusters, live runs
-	$(BIN)/python -m pytest -n auto --dist worksteal -m ci
+	$(BIN)/python -m pytest -n auto --dist worksteal -m 'ci and not slow and not faults'
 
 test-slow: $(MODELS)  ## the whole crawl, and every kill point
 	$(BIN)/python -m pytest -m slow -x

@@ -80,6 +80,7 @@ def test_runs_that_are_no_data_are_refused(source: Path, tmp_path: Path) -> None
         assert not (tmp_path / "o/data").exists()
 
 
+@pytest.mark.ci
 def test_token_sets_and_mixtures_are_arms(source: Path, tmp_path: Path) -> None:
     tokenizer = tokenizer_at(tmp_path / "tokenizer")
     for number, name in enumerate(("set", "other")):
@@ -162,6 +163,7 @@ def test_the_tokenizer_is_known_before_any_work(source: Path, tmp_path: Path) ->
         tokenizer_facts(ablation(source, documents, tokenizer={"train": {"vocab_size": 9}}))
 
 
+@pytest.mark.ci
 def test_pages_of_token_sets_come_in_the_order_of_the_other_arms(source: Path, tmp_path: Path) -> None:
     """Their tables say in which file a page was, which differs from set to set; its id is the same in all arms."""
     one = tokenizer_at(tmp_path / "one")
@@ -247,9 +249,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]
     return found
 
 
-@pytest.mark.parametrize(
-    "workers", [pytest.param(n, marks=pytest.mark.ci if n == 1 else pytest.mark.slow) for n in (0, 1, 2)]
-)
+@pytest.mark.parametrize("workers", [pytest.param(n, marks=pytest.mark.slow) for n in (0, 1, 2)])
 def test_variants_extract_once_and_give_what_they_give_alone(
     tmp_path: Path, alone: dict[str, dict[str, str]], workers: int
 ) -> None:

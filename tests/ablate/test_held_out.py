@@ -25,6 +25,7 @@ def twin(documents: list[tuple[int, str]], size: int) -> list[str]:
     return found
 
 
+@pytest.mark.ci
 @given(documents=TEXTS, size=st.integers(1, 300))
 def test_the_sample_is_that_of_sorting_everything(documents: list[tuple[int, str]], size: int) -> None:
     sample = Sample(size)

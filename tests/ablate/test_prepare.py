@@ -338,7 +338,7 @@ def test_arms_without_documents_are_refused(source: Path, tmp_path: Path) -> Non
     assert (found.arms["all"].held_out, found.arms["all"].documents) == ([], 90)
 
 
-@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.ci)])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
 def test_the_bytes_do_not_depend_on_workers(source: Path, tmp_path: Path, workers: int) -> None:
     wanted = prints(prepare(ablation(source), tmp_path / "out", workers=0))
     (tmp_path / "out").rename(tmp_path / "inline")

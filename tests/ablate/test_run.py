@@ -128,7 +128,7 @@ def test_a_finished_ablation_is_not_run_again(place: Path, tmp_path: Path) -> No
     assert contents(out) == before
 
 
-@pytest.mark.ci
+@pytest.mark.slow
 def test_a_stopped_ablation_goes_on_to_the_same_bytes(place: Path, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         run(small_ablation(place), tmp_path / "out", workers=0, observer=Watch(stop_after=1))
@@ -233,7 +233,7 @@ def test_runs_with_one_digest_of_all_questions_are_taken(place: Path, tmp_path: 
         run(small_ablation(place), out, workers=0)
 
 
-@pytest.mark.ci
+@pytest.mark.slow
 def test_arms_can_be_added_and_removed(tmp_path: Path) -> None:
     small_ablation(tmp_path)
     write_documents(tmp_path / "third", sentences(5, 120))

@@ -131,7 +131,7 @@ def test_deterministic() -> None:
     assert np.array_equal(one.common[0].draws, other.common[0].draws)
 
 
-@pytest.mark.ci
+@pytest.mark.slow
 def test_intervals_cover() -> None:
     """90 % intervals of coefficients and prediction, over 40 ladders; 80 % is 2 deviations below."""
     held, predicted = np.zeros(5), 0

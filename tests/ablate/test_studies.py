@@ -127,7 +127,7 @@ def test_an_anneal_begins_where_the_stable_phase_ends(place: Path, prepared: Pre
     assert json.loads(lines[0])["step"] >= 16, "the trunk's evaluations are not those of its anneals"
 
 
-@pytest.mark.ci
+@pytest.mark.slow
 def test_a_ladder_branches_and_gives_points_for_a_law(place: Path, prepared: Prepared) -> None:
     ladder = {"sizes": ["130k", "470k"], "ratios": [0.02, 0.05, 0.1]}
     train = {"layers": None, "width": None, "heads": None, "hidden": None, "batch_tokens": 256}
@@ -169,7 +169,7 @@ def test_another_proposal_has_another_place(place: Path) -> None:
     assert [place for place in one if place in other] == ["runs/main/natural/seed-1"]
 
 
-@pytest.mark.ci
+@pytest.mark.slow
 def test_more_mixtures_may_propose_another_one(place: Path, prepared: Prepared, tmp_path: Path) -> None:
     shutil.copytree(place / "out/data", tmp_path / "out/data")
 

@@ -199,7 +199,7 @@ def test_verdict_gate_and_stop_from_the_command_line(file: Path, tmp_path: Path)
     assert done.returncode == (0 if won else 1)
 
 
-@pytest.mark.ci
+@pytest.mark.slow
 def test_a_signal_stops_and_the_command_goes_on(tmp_path: Path) -> None:
     small_ablation(tmp_path)
     file = write(tmp_path, tokens=400_000, train={"checkpoint_every": 20})

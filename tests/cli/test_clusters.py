@@ -46,6 +46,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "out"
 
 
+@pytest.mark.ci
 def test_all_deduplications_and_the_largest_clusters(finished: Path) -> None:
     output = shown(finished)
     for line in ("exact_dedup", "minhash_dedup", "jaccard >= 0.7", "the 2 largest clusters of minhash_dedup"):

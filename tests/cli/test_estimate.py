@@ -14,7 +14,7 @@ from tokenmill.cli.estimate import parse_bytes, parse_rates
 from tokenmill.core.errors import ConfigError
 
 
-@pytest.mark.ci
+@pytest.mark.slow
 def test_an_estimate_runs_a_sample_and_multiplies_it(tmp_path: Path) -> None:
     arguments = ["plan", "gopher", "--input", EXAMPLE, "--estimate", "--total-bytes", "90TB", "--rate", "core_hour=1"]
     done = in_process_of_its_own(*arguments, "--json", cwd=tmp_path)

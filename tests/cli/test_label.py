@@ -122,7 +122,7 @@ def test_a_wrong_model_is_told_before_work(tmp_path: Path, write_jsonl: Callable
     assert not rater.prompts
 
 
-@pytest.mark.ci
+@pytest.mark.slow
 def test_killed_again_and_again_the_labels_are_the_same(tmp_path: Path, write_jsonl: Callable[..., Path]) -> None:
     source = write_jsonl([{**row, "id": f"{row['id']}-{n}", "url": f"http://h{n}/"} for n in range(5) for row in ROWS])
 

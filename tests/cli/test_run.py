@@ -33,7 +33,7 @@ def test_run_writes_everything_and_run_json_runs_again(tmp_path: Path, source: P
     assert (out / "recipe/trap_recipe.py").read_text() == TRAPS.read_text()
 
 
-@pytest.mark.ci
+@pytest.mark.slow
 def test_run_json_runs_again_from_anywhere_with_its_options_and_its_code(tmp_path: Path, source: Path) -> None:
     mine = tmp_path / "mine.py"
     shutil.copy(TRAPS, mine)

@@ -43,7 +43,7 @@ def status(run: Path, *options: str) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.ci
+@pytest.mark.slow
 def test_a_finished_run_says_so_and_reproduces_its_bytes(tmp_path: Path, write_jsonl: Callable[..., Path]) -> None:
     source = write_jsonl([f"document {i}" for i in range(20)])
     for name in ("a", "b"):

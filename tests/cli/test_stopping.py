@@ -17,9 +17,8 @@ from tests.rephrase.test_stage import STYLE, documents, rows_of
 SERVER = Path(__file__).resolve().parents[1] / "rephrase" / "page_server.py"
 
 
-@pytest.mark.parametrize(
-    "number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), pytest.param(signal.SIGTERM, marks=pytest.mark.ci)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_while_requests_are_under_way_stops_in_order(tmp_path: Path, number: signal.Signals) -> None:
     documents(tmp_path / "in", 40)
     (tmp_path / "words.md").write_text(STYLE)

@@ -115,7 +115,7 @@ STAGES = (ExactDedup(normalise="words", prefer=("-length",)), MinHashDedup())
 
 
 @pytest.mark.ci  # sample: tests/tokens/mix/test_mixture.py, whose steps are done by workers too
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_the_same_bytes_with_any_number_of_workers(
     write_jsonl: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:

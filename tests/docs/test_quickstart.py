@@ -48,7 +48,7 @@ def run(line: str, folder: Path, environment: dict[str, str]) -> str:
 
 
 @pytest.mark.ci
-@pytest.mark.parametrize("page", ["quickstart.md", "write-a-filter.md"])
+@pytest.mark.parametrize("page", ["quickstart.md", pytest.param("write-a-filter.md", marks=pytest.mark.slow)])
 def test_a_reader_can_follow_the_page(page: str, tmp_path: Path) -> None:
     follow(page, tmp_path)
 

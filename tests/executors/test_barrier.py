@@ -192,6 +192,7 @@ derived = Pipeline("derived", [ReadJsonl(), MinHashDedup(), Twice(), WriteParque
 """
 
 
+@pytest.mark.ci
 def test_stages_that_read_what_a_barrier_adds(write_jsonl: Write, tmp_path: Path) -> None:
     (tmp_path / "readers.py").write_text(READERS)
     source = str(write_jsonl(corpus(200, seed=14)))

@@ -30,7 +30,7 @@ def address() -> Iterator[str]:
 
 # Ray leaves sockets and log files to the collector when it shuts down
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.ci
+@pytest.mark.slow
 def test_every_node_answers_and_is_compared_with_here(address: str) -> None:
     reports = survey(address, RECIPES)
     assert not ray.is_initialized(), "the connection was to end"

@@ -365,7 +365,7 @@ def test_killed_at_some_calls(made: Path, tmp_path: Path) -> None:
     check_kills(made, tmp_path, results)
 
 
-@pytest.mark.ci
+@pytest.mark.slow
 def test_killed_at_every_second_call(made_both: Path, tmp_path: Path) -> None:
     results = kill_and_go_on(made_both, tmp_path, *range(1, 1000, 2))
     assert len(results) > 30

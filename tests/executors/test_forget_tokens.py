@@ -78,7 +78,7 @@ def test_only_the_shards_that_hold_it_change(bpe: str, tmp_path: Path) -> None:
     assert tree(out) == twice
 
 
-@pytest.mark.ci
+@pytest.mark.slow
 def test_killed_while_tokens_are_written_again(bpe: str, tmp_path: Path) -> None:
     write_documents(tmp_path / "in")
     run(pipeline(bpe), tmp_path / "in", tmp_path / "out")

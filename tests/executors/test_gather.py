@@ -82,6 +82,7 @@ def test_a_phase_begins_where_many_documents_are_wanted() -> None:
     assert [rows for _, rows in phases(GatherBelowFive(), GatherWide(), GatherGpu())] == [0, 300, 300]
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("filtered", [pytest.param(False, marks=pytest.mark.ci), True])
 def test_the_stage_sees_large_batches(tmp_path: Path, write_jsonl: Callable[..., Path], filtered: bool) -> None:
     source = write_jsonl([f"document {n}" if n % 4 else "abc" for n in range(1000)])

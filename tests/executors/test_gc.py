@@ -137,7 +137,7 @@ def test_what_is_refused(out: Path, tmp_path: Path) -> None:
         collect(tmp_path)
 
 
-@pytest.mark.ci
+@pytest.mark.slow
 def test_after_a_killed_run(tmp_path: Path) -> None:
     source, out = small_archives(tmp_path, 3, 10), tmp_path / "out"
     command = [sys.executable, "-m", "tokenmill", "run", f"{RECIPES}:plain", "--input", str(source), "--output"]

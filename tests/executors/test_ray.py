@@ -49,7 +49,7 @@ def jsonl(folder: Path, shards: int, documents: int) -> Path:
     return folder
 
 
-@pytest.mark.ci
+@pytest.mark.slow
 def test_fineweb_with_minhash_has_the_bytes_of_a_local_run(tmp_path: Path, machines: Path) -> None:
     fineweb, source, span = load_recipe("fineweb").pipeline, ROOT / "examples/data", 300_000
     run_on(InlineExecutor(), fineweb, source, tmp_path / "local", span)
@@ -131,7 +131,7 @@ def test_a_bounded_number_is_in_flight(
     assert max(flying) == most
 
 
-@pytest.mark.ci
+@pytest.mark.slow
 def test_another_recipe_in_the_same_session_and_folder(tmp_path: Path, machines: Path) -> None:
     """The processes of the session have read the first one."""
     source = jsonl(tmp_path / "in", 4, 20)

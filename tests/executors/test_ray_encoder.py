@@ -82,6 +82,7 @@ def test_the_local_executor_overlaps_filters_and_the_model(place: Path, diary: P
     assert all(row["edu_score"] >= float(os.environ["TOKENMILL_TEST_LEAST"]) for row in found)
 
 
+@pytest.mark.slow
 def test_ray_s_actors_share_a_gpu_and_a_killed_one_is_replaced(place: Path, diary: Path, tmp_path: Path) -> None:
     killed: list[int] = []
 
@@ -104,6 +105,7 @@ def test_ray_s_actors_share_a_gpu_and_a_killed_one_is_replaced(place: Path, diar
     assert 1 <= len(times(diary, "load")) <= 4, "8 shards, but a GPU for two actors, and one was killed"
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_goes_on_with_what_is_left(place: Path, diary: Path, tmp_path: Path) -> None:
     (diary / "wait").unlink()
 

@@ -27,7 +27,7 @@ from tokenmill.executors.ray import RayExecutor  # noqa: E402 - needs Ray
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
 
 
-@pytest.mark.ci
+@pytest.mark.slow
 def test_killed_workers_and_children(tmp_path: Path) -> None:
     """A sample of what follows."""
     check_chaos(tmp_path, ROOT / "examples/data", span=300_000, kills=3, pause=(0.3, 1.2), machines=0.0, seed=1)
@@ -57,7 +57,7 @@ def check_chaos(
     assert not list((tmp_path / "ray").glob("phases/*/attempts"))
 
 
-@pytest.mark.ci
+@pytest.mark.slow
 def test_sigterm_ends_in_order_and_the_same_command_goes_on(tmp_path: Path) -> None:
     source = tmp_path / "in"
     source.mkdir()

@@ -155,7 +155,7 @@ def test_the_check_of_the_disk_can_be_left_out(
     assert done.exit_code == 0, done.output
 
 
-@pytest.mark.ci
+@pytest.mark.slow
 def test_worker_processes_give_the_same(annotated: Path, tmp_path: Path) -> None:
     for workers in (0, 1):
         assert refilter_run(str(annotated), str(tmp_path / str(workers)), SETTINGS[2], workers) == 0
@@ -314,7 +314,7 @@ def test_columns_that_change_later(my: Path, tmp_path: Path, write_jsonl: Callab
         command(f"{my}:sneaky", source, tmp_path / "sneaky")
 
 
-@pytest.mark.ci
+@pytest.mark.slow
 def test_changed_code_and_moved_folders(my: Path, tmp_path: Path, write_jsonl: Callable[..., Path]) -> None:
     file, out = tmp_path / "mine2.py", tmp_path / "annotated"
     file.write_text(re.sub(r"class (\w+)\(", r"class \1Again(", RULES).replace('"vowel_share"', '"vowels_again"'))

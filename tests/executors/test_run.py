@@ -124,7 +124,7 @@ def start(source: Path, out: Path, *more: str) -> subprocess.Popen[bytes]:
     )
 
 
-@pytest.mark.ci
+@pytest.mark.slow
 def test_killed_at_random_times_and_resumed_to_the_same_bytes(tmp_path: Path, source: Path) -> None:
     whole = tmp_path / "whole"
     began = time.monotonic()

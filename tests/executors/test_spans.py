@@ -104,7 +104,7 @@ def test_the_documents_of_whole_files(tmp_path: Path, source: Path, by: str) -> 
     assert sum(isinstance(event, PhaseEnd) for event in events) == len(funnels[1].run["phases"])
 
 
-@pytest.mark.ci
+@pytest.mark.slow
 def test_resumed_with_workers_to_the_same_bytes(tmp_path: Path, source: Path) -> None:
     spans = split(list_inputs(str(source), (".warc.gz",)), SPAN)
     run_over(spans, source, tmp_path / "first")

@@ -56,7 +56,7 @@ def full_output(folder: Path, recipe: str, parts: int, workers: int, shares: lis
     return ends
 
 
-@pytest.mark.ci
+@pytest.mark.slow
 def test_full_while_writing(tmp_path: Path) -> None:
     assert full_output(tmp_path, "exact", 3, 0, [0.3])[75] == 1
 

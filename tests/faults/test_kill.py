@@ -177,7 +177,7 @@ def kill_often(killing: Killing, kind: str, times: int, seed: int) -> None:
 
 
 @pytest.mark.ci
-@pytest.mark.parametrize("kind", ["group", "one"])
+@pytest.mark.parametrize("kind", [pytest.param("group", marks=pytest.mark.slow), "one"])
 def test_killed_at_random_times(killing: Killing, kind: str) -> None:
     kill_often(killing, kind, 4, seed=7)
 

@@ -102,7 +102,7 @@ def check_recipe(
     assert {row["id"]: row["text"] for row in rows(tmp_path / "out", "data")} == left
 
 
-@pytest.mark.ci
+@pytest.mark.slow
 def test_the_four_families_with_a_tokenizer_of_the_user(
     texts: Path, tmp_path: Path, write_jsonl: Callable[..., Path]
 ) -> None:

@@ -296,6 +296,7 @@ def test_a_manifest_whose_files_are_gone_is_withdrawn(folder: RunFolder, bucket:
     assert folder.manifest(PHASE, "s") is None
 
 
+@pytest.mark.ci
 def test_bytes_that_were_damaged_on_the_way_are_sent_again(folder: RunFolder, bucket: Bucket) -> None:
     bucket.proxy.add("corrupt", method="PUT", key="attempts/")
     publish(folder, b"0123456789" * 100)

@@ -72,7 +72,7 @@ def test_fineweb_edu(encoder_model: str, tmp_path: Path) -> None:
     assert all(row["value"] < 3 for row in dropped)
 
 
-@pytest.mark.ci
+@pytest.mark.slow
 def test_nemotron_cc_quality(fasttext_model: str, encoder_model: str, tmp_path: Path) -> None:
     """Scores first; then edges from the run's own percentiles, and bins without inference."""
     settings = [

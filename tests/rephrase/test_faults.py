@@ -130,7 +130,7 @@ def test_documents_survive_faults_and_kills(tmp_path: Path) -> None:
         assert len(server.lines()) <= 1.8 * 120
 
 
-@pytest.mark.ci
+@pytest.mark.slow
 def test_ten_thousand_documents_five_kills_one_restart(tmp_path: Path) -> None:
     documents = 10_000
     with serving(tmp_path / "log", hang=2) as server:

@@ -117,7 +117,7 @@ def test_a_model_that_is_served_fails_its_checks(
     assert {reason: found[reason] for reason in FAILS[kind]} == dict.fromkeys(FAILS[kind], PAGES)
 
 
-@pytest.mark.ci
+@pytest.mark.slow
 def test_a_copy_fails_nothing_but_that_it_is_one(
     tiny_model: Callable[[str], Path], tiny_server: Callable[[str], str]
 ) -> None:
@@ -128,7 +128,7 @@ def test_a_copy_fails_nothing_but_that_it_is_one(
     assert all(count < 0.01 * COPIES for count in wrong.values()), wrong
 
 
-@pytest.mark.ci
+@pytest.mark.slow
 def test_a_copy_is_a_copy(tiny_model: Callable[[str], Path]) -> None:
     """99.5 % of 200 pages come back exactly."""
     texts = pages_for("copy", COPIES)

@@ -28,6 +28,7 @@ def verdicts(run: str) -> dict[tuple[int, str], tuple[str, str | None]]:
     return found
 
 
+@pytest.mark.ci
 def test_counts_are_those_of_brute_force() -> None:
     a, b = verdicts(example_run()), verdicts(example_run("changed"))
     found = diff_runs(example_run(), example_run("changed"), samples=3)

@@ -237,7 +237,7 @@ def start(folder: Path, out: Path, bpe: str, workers: int) -> subprocess.Popen[b
     )
 
 
-@pytest.mark.ci
+@pytest.mark.slow
 def test_killed_in_every_phase_and_resumed(bpe: str, tmp_path: Path) -> None:
     """So much that workers do the steps; each kill comes a little after a phase has begun."""
     write_documents(tmp_path / "in", count=6000, files=4, words=1500)

@@ -48,7 +48,7 @@ def is_file(code: str) -> str | None:
     return found[1] if found else None
 
 
-@pytest.mark.ci
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # those of transformers
 def test_the_code_for_training_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("transformers")

@@ -27,7 +27,9 @@ run(WholeView(Path(sys.argv[1]) / "tokens"), Path(sys.argv[2]), settings, eval_s
 
 
 @pytest.mark.ci
-@pytest.mark.parametrize(("optimizer", "precision"), [("adamw", "fp32"), ("muon", "bf16")])
+@pytest.mark.parametrize(
+    ("optimizer", "precision"), [("adamw", "fp32"), pytest.param("muon", "bf16", marks=pytest.mark.slow)]
+)
 def test_killed_at_random_times(optimizer: str, precision: str, tmp_path: Path) -> None:
     view = make_view(tmp_path / "set")
     settings = make_settings(

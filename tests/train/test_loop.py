@@ -83,10 +83,14 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
+MARKS: dict[str, list[Any]] = {
+    "adamw": [],
+    "compiled": [pytest.mark.slow, pytest.mark.filterwarnings("ignore")],
+}
 SLOWER = [pytest.mark.ci, pytest.mark.filterwarnings("ignore")]  # the compiler's own warnings
 
 
-@pytest.mark.parametrize("case", [case if case == "adamw" else pytest.param(case, marks=SLOWER) for case in CASES])
+@pytest.mark.parametrize("case", [pytest.param(case, marks=MARKS.get(case, SLOWER)) for case in CASES])
 def test_stopped_and_resumed_at_every_step_it_is_bit_by_bit_the_same(
     case: str, view: TokenView, tmp_path: Path
 ) -> None:

@@ -247,7 +247,7 @@ def test_bf16_is_near_float32(changes: dict[str, Any]) -> None:
 
 @pytest.mark.ci
 @pytest.mark.filterwarnings("ignore")  # of the compiler, about torch itself
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.slow)])
 def test_compiled_blocks_give_the_same_loss_and_gradient(precision: str) -> None:
     ids, labels, document = batch(2)
     results = []

@@ -87,7 +87,11 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
 
 
 @pytest.mark.ci
-@pytest.mark.parametrize(("name", "changes", "model"), CASES, ids=[case[0] for case in CASES])
+@pytest.mark.parametrize(
+    ("name", "changes", "model"),
+    [CASES[0], *(pytest.param(*case, marks=pytest.mark.slow) for case in CASES[1:])],
+    ids=[case[0] for case in CASES],
+)
 def test_two_ranks_train_as_one(name: str, changes: dict[str, Any], model: dict[str, Any], tmp_path: Path) -> None:
     view = make_view(tmp_path / "set")
     # with an eps as small as usual, AdamW makes steps of full size of gradients that are nothing but rounding
@@ -114,7 +118,7 @@ def test_two_ranks_train_as_one(name: str, changes: dict[str, Any], model: dict[
         assert [row["step"] for row in evals] == [0, 2, 3, 6]
 
 
-@pytest.mark.ci
+@pytest.mark.slow
 def test_two_ranks_in_bf16_are_near_one(tmp_path: Path) -> None:
     view = make_view(tmp_path / "set")
     changes = {"precision": "bf16", "shard": True}
@@ -126,7 +130,7 @@ def test_two_ranks_in_bf16_are_near_one(tmp_path: Path) -> None:
     assert all(torch.equal(one, other) for one, other in zip(exported.parameters(), trained.parameters(), strict=True))
 
 
-@pytest.mark.ci
+@pytest.mark.slow
 def test_ranks_wait_for_the_first_and_hear_its_errors(tmp_path: Path) -> None:
     """A call on a finished folder, one with keep_steps that were not made, and one that is refused: no rank hangs."""
     view = make_view(tmp_path / "set")

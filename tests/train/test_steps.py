@@ -168,7 +168,7 @@ def test_compiled_blocks_give_the_same_and_stay_out_of_the_way() -> None:
         assert [float(stepper.step(make_batch(number)).loss) for number in range(3)] == losses[False]
 
 
-@pytest.mark.ci
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # the compiler's own
 def test_the_twelfth_shape_of_a_process_is_compiled_as_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """All blocks share a function, of which the compiler keeps eight versions, and then compiles no more."""

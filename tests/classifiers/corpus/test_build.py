@@ -83,6 +83,7 @@ def test_no_page_is_linked_to(tmp_path: Path) -> None:
     assert not (tmp_path / "set.parquet").exists()
 
 
+@pytest.mark.ci
 def test_a_model_learns_from_a_set(tmp_path: Path) -> None:
     pytest.importorskip("fasttext")
     pairs = sentences(500)

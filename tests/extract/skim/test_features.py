@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from typing import Any
+
+import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -112,15 +115,30 @@ def test_what_is_counted(text: str, column: int, value: int) -> None:
     assert twin.stats(scanned.block_text(0), int(scanned.bl_link[0]))[column] == value
 
 
+@numba.njit
+def log8_of(value: int) -> Any:
+    return log8(value)
+
+
+@numba.njit
+def share_of(part: int, whole: int) -> Any:
+    return share(part, whole)
+
+
+def test_functions_of_kernels_cannot_be_called_from_python() -> None:
+    with pytest.raises(TypeError, match="log8 is for kernels"):
+        log8(1)
+
+
 @pytest.mark.parametrize("value", [0, 1, 2, 3, 7, 8, 9, 100, 1023, 1024, 1025, 10**6])
 def test_logarithms_are_eighths_of_octaves(value: int) -> None:
-    assert log8(value) == twin.log8(value)
+    assert log8_of(value) == twin.log8(value)
 
 
 @given(st.integers(-5, 1 << 40), st.integers(-5, 1 << 40))
 @settings(max_examples=200, deadline=None)
 def test_shares_are_exact(part: int, whole: int) -> None:
-    assert share(part, whole) == twin.share(part, whole)
+    assert share_of(part, whole) == twin.share(part, whole)
 
 
 @pytest.mark.parametrize("size", [1, 64, *(pytest.param(size, marks=pytest.mark.ci) for size in (63, 65, 130))])

@@ -129,7 +129,7 @@ def trained(tokens: LoadedTokenizer, documents: list[str], steps: int) -> Iterat
     yield steps, model
 
 
-@pytest.mark.ci
+@pytest.mark.slow
 def test_training_on_english_shows_early() -> None:
     """Bits per byte of neutral text and of right answers fall with training, long before accuracy says anything."""
     (text,) = read_text(EXAMPLES / "neutral.txt.gz")
