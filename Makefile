@@ -50,8 +50,8 @@ rephrase-demo: $(MODELS)  ## pages -> a small model made on the spot -> its serv
 test: $(MODELS)  ## the fast suite
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
-test-ci: $(MODELS) $(DOCS)  ## what CI runs beside the fast suite: kills at random times, clusters, live runs
-	$(BIN)/python -m pytest -n auto --dist worksteal -m 'ci and not slow and not faults'
+test-ci: $(MODELS) $(DOCS)  ## what CI runs beside the fast suite: kills, clusters, live runs; PART=1/3 for a third of it
+	$(BIN)/python -m pytest -n auto --dist worksteal -m 'ci and not slow and not faults' $(if $(PART),--part $(PART))
 
 test-slow: $(MODELS)  ## the whole crawl, and every kill point
 	$(BIN)/python -m pytest -m slow -x

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from tests import parts
+
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test waits for a hub
 # an example may take as long as it takes: on a busy machine the default of 200 ms is a timed test
 settings.register_profile("tokenmill", deadline=None)
@@ -20,6 +22,17 @@ _SETTINGS = "_hypothesis_internal_use_settings"  # where Hypothesis keeps those 
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--part", help="run one part of the tests: 2/3, or COMMIT/3 for the part that a commit falls on")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    wanted = config.getoption("--part")
+    if wanted:
+        items[:], others = parts.split(items, *parts.parse(wanted))
+        config.hook.pytest_deselected(items=others)
 
 
 def pytest_collection() -> None:

@@ -34,10 +34,10 @@ def test_forget_a_dropped_sample_and_its_report(out: Path) -> None:
     assert "report.html" in mentions(out, row["url"])
     shown = tokenmill("forget", out, "--url", row["url"], "--dry-run")
     assert shown.returncode == 0, shown.stderr
-    assert "1 documents would be removed (1 dropped), in 1 shards" in shown.stdout
+    assert "1 document would be removed (1 dropped), in 1 shard" in shown.stdout
     done = tokenmill("forget", out, "--url", row["url"], "--reason", "by mail", "--time", "2026-03-01")
     assert done.returncode == 0, done.stderr
-    assert "1 documents removed (1 dropped)" in done.stdout
+    assert "1 document removed (1 dropped)" in done.stdout
     assert f"https:{row['url'].partition(':')[2]}".rstrip("/") in done.stdout  # the line for a block list
     assert "models that were trained on it" in done.stderr
     assert mentions(out, row["url"], row["text"][:60]) == []

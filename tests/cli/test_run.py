@@ -100,7 +100,7 @@ def test_a_failed_shard_is_exit_code_75_with_a_table(tmp_path: Path, source: Pat
     arguments = ["run", f"{TRAPS}:trap", "--input", source, "--output", tmp_path / "out", "--workers", "0"]
     failed = tokenmill(*arguments)
     assert failed.returncode == 75
-    assert "1 shards failed" in failed.stderr
+    assert "1 shard failed" in failed.stderr
     assert "bad" in failed.stderr
 
 
@@ -215,7 +215,7 @@ def test_plan_shows_stages_columns_and_inputs_and_writes_nothing() -> None:
     assert shown.returncode == 0, shown.stderr
     assert "gopher_quality" in shown.stdout
     assert "published columns: text, id, dump, url" in shown.stdout
-    assert "input: 1 files, 1.7 MiB" in shown.stdout
+    assert "input: 1 file, 1.7 MiB" in shown.stdout
 
 
 def test_status_of_a_run_and_of_a_folder_without_one(tmp_path: Path, source: Path) -> None:

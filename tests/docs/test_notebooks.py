@@ -30,6 +30,7 @@ def test_a_notebook_is_stored_without_outputs(path: Path) -> None:
 
 
 @pytest.mark.ci
+@pytest.mark.always
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs(path: Path) -> None:
     pytest.importorskip("nbclient", reason="make docs installs what runs notebooks (extra `docs`)")

@@ -59,6 +59,7 @@ def built() -> Path:
 
 
 @pytest.mark.ci
+@pytest.mark.always
 def test_links_and_anchors_lead_somewhere(built: Path) -> None:
     wrong = []
     for path in sorted(built.rglob("*.html")):
@@ -77,6 +78,7 @@ def test_links_and_anchors_lead_somewhere(built: Path) -> None:
 
 
 @pytest.mark.ci
+@pytest.mark.always
 def test_pages_load_nothing_from_the_network(built: Path) -> None:
     for path in sorted(built.rglob("*.html")):
         remote = [load for load in page(path).loads if urlsplit(load).scheme in ("http", "https") or load[:2] == "//"]
@@ -84,6 +86,7 @@ def test_pages_load_nothing_from_the_network(built: Path) -> None:
 
 
 @pytest.mark.ci
+@pytest.mark.always
 def test_every_page_has_its_line_for_machines(built: Path) -> None:
     lines = (built / "llms.txt").read_text(encoding="utf-8").splitlines()
     listed = {found[1] for line in lines if (found := re.match(r"- \[.*?\]\((\S+?)\.html\)", line))}
@@ -92,6 +95,7 @@ def test_every_page_has_its_line_for_machines(built: Path) -> None:
 
 
 @pytest.mark.ci
+@pytest.mark.always
 def test_pages_of_stages_show_pages_of_the_archive(built: Path) -> None:
     text = re.sub(r"<[^>]+>", "", (built / "reference/stages/gopher_quality.html").read_text(encoding="utf-8"))
     text = html.unescape(text)

@@ -57,6 +57,11 @@ def _plain_value(value: Any) -> Any:
     return sorted(value, key=str) if isinstance(value, set | frozenset) else str(value)
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 document`, `2,000 documents`."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
 def make_table(*columns: str, title: RichText = "", show_lines: bool = False) -> Table:
     """A table as all commands show them: no frame, a rule below the names of the columns, so that in a pipe every row
     is a line of plain text. columns: names of left-aligned ones. title: markup, so text from archives goes through

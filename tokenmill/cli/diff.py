@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from tokenmill.cli.console import make_table, output_console, print_json, safe_line
+from tokenmill.cli.console import counted, make_table, output_console, print_json, safe_line
 from tokenmill.report.diff import RunDiff, Sample, TextSample, diff_runs
 from tokenmill.report.diff_settings import Changed, Settings
 from tokenmill.report.units import percent
@@ -103,10 +103,11 @@ def _print_changed(console: Console, found: RunDiff) -> None:
     of = f" of {safe_line(found.stage)}" if found.stage else ""
     share = percent(total / max(found.documents, 1))
     if found.untold.total():
-        text = f"{found.untold.total():,} documents were dropped by a filter in one run; of these the annotated one "
+        number = counted(found.untold.total(), "document")
+        text = f"{number} dropped by a filter in one run; of these the annotated one "
         _print(console, f"\n[dim]{text}has only stored that a later stage ended them: not counted as changed[/]")
     if not changed:
-        _print(console, f"\nno verdict{of} changed: {found.documents:,} documents are in both")
+        _print(console, f"\nno verdict{of} changed: {counted(found.documents, 'document')} in both")
         return
     title = f"{total:,} of {found.documents:,} documents have another verdict{of} ({share})"
     table = make_table(title=title)
@@ -145,12 +146,12 @@ def _print_only(console: Console, found: RunDiff) -> None:
     for name, counts in (("A", found.only_a), ("B", found.only_b)):
         if counts:
             told = ", ".join(f"{verdict} {count:,}" for verdict, count in counts.most_common(6))
-            _print(console, f"\n{counts.total():,} documents are only in {name}: {safe_line(told)}")
+            _print(console, f"\n{counted(counts.total(), 'document')} only in {name}: {safe_line(told)}")
 
 
 def _print_texts(console: Console, found: RunDiff) -> None:
     if not found.texts_changed:
-        _print(console, f"\nno text changed: {found.texts:,} documents are kept by both")
+        _print(console, f"\nno text changed: {counted(found.texts, 'document')} kept by both")
         return
     share = percent(found.texts_changed / found.texts)
     _print(console, f"\n[bold]{found.texts_changed:,} of {found.texts:,} texts kept by both changed ({share})[/]")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 
-from tokenmill.cli.console import error_console, make_table, output_console, safe_line
+from tokenmill.cli.console import counted, error_console, make_table, output_console, safe_line
 from tokenmill.executors.forget import ForgetRequest, Forgotten, forget
 from tokenmill.executors.forget_marks import TOMBSTONES
 from tokenmill.io.runfolder import RunFolder
@@ -37,7 +37,8 @@ def _print(folder: RunFolder, result: Forgotten) -> None:
     if result.resumed:
         console.print("an earlier removal had been stopped half-way; it is included", highlight=False)
     console.print(
-        f"{len(result.documents):,} documents {done} ({counts}), in {len(result.shards):,} shards", highlight=False
+        f"{counted(len(result.documents), 'document')} {done} ({counts}), in {counted(len(result.shards), 'shard')}",
+        highlight=False,
     )
     table = make_table("document", "shard", "was")
     for grave in result.documents[:SHOWN]:

@@ -6,7 +6,7 @@ import json
 import sys
 from collections import Counter
 
-from tokenmill.cli.console import make_table, output_console, safe_line
+from tokenmill.cli.console import counted, make_table, output_console, safe_line
 from tokenmill.executors.gc import WHY, collect_garbage
 from tokenmill.io.runfolder import RunFolder
 from tokenmill.report.units import human_bytes
@@ -32,8 +32,9 @@ def collect(location: str, *, orphans: bool = False, dry_run: bool = False, as_j
     if files:
         console.print(table)
     done = "would be freed" if dry_run else "freed"
-    console.print(f"{human_bytes(found.bytes)} {done}, {len(found.pieces):,} files", highlight=False)
+    console.print(f"{human_bytes(found.bytes)} {done}, {counted(len(found.pieces), 'file')}", highlight=False)
     if found.orphans:
-        console.print(f"{len(found.orphans):,} files that no manifest names (--orphans removes them):", highlight=False)
+        named = f"{counted(len(found.orphans), 'file')} that no manifest names"
+        console.print(f"{named} (--orphans removes them):", highlight=False)
         for piece in found.orphans[:SHOWN]:
             console.print(f"  {safe_line(piece.path)}", highlight=False, soft_wrap=True)

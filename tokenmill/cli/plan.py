@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tokenmill.cli.console import make_table, output_console, print_json, safe
+from tokenmill.cli.console import counted, make_table, output_console, print_json, safe
 from tokenmill.cli.recipes import load_recipe
 from tokenmill.cli.stages import kind_of
 from tokenmill.core.phases import Phase
@@ -55,7 +55,7 @@ def show_plan(recipe: str, location: str | None, settings: tuple[str, ...], *, a
         console.print(f"{label} depends on {safe(listed)}", highlight=False)
     if location:
         size = human_bytes(sum(shard.size for shard in inputs))
-        console.print(f"input: {len(inputs)} files, {size} in {safe(shown(location))}", highlight=False)
+        console.print(f"input: {counted(len(inputs), 'file')}, {size} in {safe(shown(location))}", highlight=False)
     else:
         console.print("input: none given (--input FOLDER)", highlight=False)
 

@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Any
 
 from tokenmill.cli.console import (
+    counted,
     error_console,
     error_text,
     funnel_table,
@@ -117,10 +118,8 @@ def _hint(spec: RunSpec, workers: int) -> None:
     inputs = spec.plan.inputs
     large = max((shard.bytes for shard in inputs), default=0)
     if len(inputs) < workers and large > LARGE_BYTES and spec.plan.source.splittable and not spec.options.split_bytes:
-        text = (
-            f"note: {len(inputs)} files for {workers} workers; --split 64MB (in a new --output) keeps more of them busy"
-        )
-        error_console().print(text, highlight=False)
+        few = f"{counted(len(inputs), 'file')} for {workers} workers"
+        error_console().print(f"note: {few}; --split 64MB (in a new --output) keeps more of them busy", highlight=False)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
@@ -216,7 +215,7 @@ def _quarantined_share(outcome: RunOutcome) -> float:
 
 def _tell_failures(outcome: RunOutcome) -> int:
     console = error_console()
-    console.print(f"[bold]{len(outcome.failures)} shards failed[/]; the others are committed.")
+    console.print(f"[bold]{counted(len(outcome.failures), 'shard')} failed[/]; the others are committed.")
     for slug, error in sorted(outcome.failures.items()):
         console.print(f"  {safe(slug)}: {safe(error_text(error))}")
     console.print("Run the same command again to try them again.")

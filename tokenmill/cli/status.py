@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from tokenmill.cli.console import funnel_table, output_console, overlap_table, print_json, safe_line
+from tokenmill.cli.console import counted, funnel_table, output_console, overlap_table, print_json, safe_line
 from tokenmill.executors.coordinator import Liveness, liveness, span
 from tokenmill.executors.forget_marks import tombstones
 from tokenmill.executors.runspec import load_run
@@ -104,7 +104,8 @@ def _removals(folder: RunFolder) -> Iterator[str]:
     """What has been forgotten from the run, and whether a removal was stopped half-way."""
     found = list(tombstones(folder))
     if found:
-        yield f"forgotten: {sum(len(one.documents) for one in found):,} documents, in {len(found):,} removals"
+        gone = counted(sum(len(one.documents) for one in found), "document")
+        yield f"forgotten: {gone}, in {counted(len(found), 'removal')}"
     if not all(one.done for one in found):
         yield "a removal is not finished: run the same tokenmill forget command again"
 
