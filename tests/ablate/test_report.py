@@ -84,6 +84,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.ci
 def test_the_page_is_whole_and_needs_nothing_else(report: Path) -> None:
     page = Page((report / "report.html").read_text())
     assert page.open == []

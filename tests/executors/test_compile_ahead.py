@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from tokenmill.filters.language import LanguageId
 from tokenmill.io.jsonl import ReadJsonl
 from tokenmill.io.parquet import WriteParquet
 
+PARTS = "tests.executors.kernel_parts"
 STAGES: list[Stage] = [
     ExtractText(),
     ExtractText(extractor="skim", markdown=True),
@@ -36,7 +36,7 @@ STAGES: list[Stage] = [
 
 
 class Compiles(Rewrite):
-    """Stands for a stage with kernels: their functions are those of this file."""
+    """Stands for a stage with kernels: its parts are functions of `PARTS`."""
 
     reads = ("text",)
 
@@ -44,25 +44,7 @@ class Compiles(Rewrite):
         return {}
 
     def kernels(self) -> tuple[Kernel, ...]:
-        return (Kernel(f"{__name__}:one", 1), Kernel(f"{__name__}:two", 2), Kernel(f"{__name__}:broken", 3))
-
-
-def one() -> None:
-    _told("one")
-
-
-def two() -> None:
-    _told("two")
-
-
-def broken() -> None:
-    _told("broken")
-    raise RuntimeError("no compiler")
-
-
-def _told(what: str) -> None:
-    with open(os.environ["TOKENMILL_TEST_DIARY"], "a") as stream:
-        stream.write(f"{what}\n")
+        return (Kernel(f"{PARTS}:one", 1), Kernel(f"{PARTS}:two", 2), Kernel(f"{PARTS}:broken", 3))
 
 
 @pytest.fixture
@@ -104,7 +86,7 @@ def test_each_part_is_compiled_once(diary: Path) -> None:
     assert sorted(diary.read_text().split()) == ["broken", "one", "two"]
     assert said == ["the first run on this machine compiles 3 parts of tokenmill: about 3 s, once"]
     (record,) = (diary.parent / "cache").iterdir()
-    assert json.loads(record.read_text()) == [f"{__name__}:{name}" for name in ("broken", "one", "two")]
+    assert json.loads(record.read_text()) == [f"{PARTS}:{name}" for name in ("broken", "one", "two")]
     assert ahead.compile_ahead([Compiles()], 4) == 0
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.executors.support import rows, run
 from tokenmill.core.pipeline import load_file
 from tokenmill.executors.heartbeat import COMPILING, IDLE, Heartbeat
@@ -36,6 +38,7 @@ late = Pipeline("late", [ReadJsonl(), CompilesLate(), WriteParquet()])
 '''
 
 
+@pytest.mark.ci
 def test_a_document_does_not_pay_for_a_compiler(tmp_path: Path, write_jsonl: Callable[..., Path]) -> None:
     path = tmp_path / "compiles_late.py"
     path.write_text(STAGE)

@@ -60,6 +60,7 @@ def check_against_the_run(found: Explanation) -> None:
         assert not any(rule.holds for rule in one.rules)
 
 
+@pytest.mark.ci
 def test_pages_of_every_stage_agree_with_the_run(explainer: Explainer) -> None:
     ids = sampled(example_run(), 1, 9)
     stages = set()

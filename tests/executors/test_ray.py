@@ -178,7 +178,8 @@ def test_an_actor_is_not_trusted_after_a_loss_of_any_kind(machines: Path) -> Non
     wait_for(lane.free, 2)
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:1", pytest.param("ray://127.0.0.1:1", marks=pytest.mark.ci)])
+@pytest.mark.ci
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1"])
 def test_no_cluster_is_one_clear_error(tmp_path: Path, address: str) -> None:
     command = ["run", "fineweb", "--input", ROOT / "examples/data", "--output", tmp_path / "out"]
     found = in_process_of_its_own(*command, "--executor", "ray", "--ray-address", address)
