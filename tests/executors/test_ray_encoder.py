@@ -49,7 +49,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TOKENMILL_TEST_MODEL", str(folder / "model"))
         patch.setenv("TOKENMILL_TEST_LEAST", str(np.median(Encoder(str(folder / "model")).score(texts)["classifier"])))
-        run_on(InlineExecutor(), recipe(), folder / "in", folder / "inline", seconds=30)
+        run_on(InlineExecutor(), recipe(), folder / "in", folder / "inline", seconds=120)
         yield folder
 
 
@@ -73,7 +73,7 @@ def times(diary: Path, what: str) -> list[float]:
 
 
 def test_the_local_executor_overlaps_filters_and_the_model(place: Path, diary: Path, tmp_path: Path) -> None:
-    outcome, _ = run_on(LocalExecutor(2), recipe(), place / "in", tmp_path / "out", seconds=30)
+    outcome, _ = run_on(LocalExecutor(2), recipe(), place / "in", tmp_path / "out", seconds=120)
     assert outcome.failures == {}
     assert digests(tmp_path / "out") == digests(place / "inline")
     assert min(times(diary, "score")) < max(times(diary, "filter"))
@@ -97,7 +97,7 @@ def test_ray_s_actors_share_a_gpu_and_a_killed_one_is_replaced(place: Path, diar
                 yield event
 
     with cluster((1, 0), (2, 1)):
-        outcome, _ = run_on(Unlucky(), recipe(), place / "in", tmp_path / "out", seconds=30)
+        outcome, _ = run_on(Unlucky(), recipe(), place / "in", tmp_path / "out", seconds=120)
     assert killed
     assert outcome.failures == {}
     assert digests(tmp_path / "out") == digests(place / "inline")
@@ -121,9 +121,9 @@ def test_a_run_that_was_stopped_goes_on_with_what_is_left(place: Path, diary: Pa
                     raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_on(Stopped(), recipe(), place / "in", tmp_path / "out", seconds=30)
+        run_on(Stopped(), recipe(), place / "in", tmp_path / "out", seconds=120)
     before = len(times(diary, "score"))
     assert before >= 3
-    run_on(LocalExecutor(1), recipe(), place / "in", tmp_path / "out", seconds=30)
+    run_on(LocalExecutor(1), recipe(), place / "in", tmp_path / "out", seconds=120)
     assert digests(tmp_path / "out") == digests(place / "inline")
     assert len(times(diary, "score")) <= 8 + 1, "what was scored is not scored again"
