@@ -49,23 +49,6 @@ def test_plain_lines_have_counts_trouble_and_notices(capsys: pytest.CaptureFixtu
     ]
 
 
-@pytest.mark.parametrize(("seconds", "documents", "told_so"), [(19, 0, 0), (20, 0, 1), (20, 1, 0)])
-def test_a_phase_that_is_slow_to_begin_is_remarked_upon_once(
-    seconds: int, documents: int, told_so: int, capsys: pytest.CaptureFixture[str]
-) -> None:
-    told = Told([100, 100])
-    view = ProgressView(told.tracker, "out")
-    told.begin()
-    view.tick()
-    told.start(0)
-    if documents:
-        told.progress(0, documents)
-    told.clock.now = seconds
-    view.tick()
-    view.tick()
-    assert capsys.readouterr().err.count("no document has come through yet") == told_so
-
-
 def test_drawing_never_waits_for_an_event_that_is_being_taken_in() -> None:
     told = Told([100])
     view = ProgressView(told.tracker, "out")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import time
 
 
 def one() -> None:
@@ -16,6 +18,14 @@ def two() -> None:
 def broken() -> None:
     _told("broken")
     raise RuntimeError("no compiler")
+
+
+def killed() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def hangs() -> None:
+    time.sleep(60)
 
 
 def _told(what: str) -> None:

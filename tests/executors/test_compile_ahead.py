@@ -86,27 +86,51 @@ def test_each_part_is_compiled_once(diary: Path) -> None:
     assert sorted(diary.read_text().split()) == ["broken", "one", "two"]
     assert said == ["the first run on this machine compiles 3 parts of tokenmill: about 3 s, once"]
     (record,) = (diary.parent / "cache").iterdir()
-    assert json.loads(record.read_text()) == [f"{PARTS}:{name}" for name in ("broken", "one", "two")]
+    assert json.loads(record.read_text())["parts"] == [f"{PARTS}:{name}" for name in ("broken", "one", "two")]
     assert ahead.compile_ahead([Compiles()], 4) == 0
 
 
-@pytest.mark.parametrize("record", ["", "[", "{}", "7"])
-def test_a_record_that_cannot_be_read_is_none(tmp_path: Path, record: str) -> None:
-    (tmp_path / "record").write_text(record)
-    found = ahead._Record(tmp_path / "record")
-    assert found.known == set()
+@pytest.mark.parametrize("record", ["", "[", "{}", "7", '{"key": "of other sources", "files": 0, "parts": ["a:b"]}'])
+def test_a_record_that_says_nothing_of_these_sources_is_none(diary: Path, record: str) -> None:
+    (diary.parent / "record").write_text(record)
+    found = ahead._Record(diary.parent / "record")
+    assert found.known() == set()
     found.add(["a:b"])
-    assert ahead._Record(tmp_path / "record").known == {"a:b"}
+    ahead._Record(diary.parent / "record").add(["c:d"])
+    assert found.known() == {"a:b", "c:d"}
 
 
-@pytest.mark.parametrize(("cpus", "room", "processes"), [(1, 9, 9), (9, 1, 9), (9, 9, 1)])
-def test_where_one_process_has_room_the_set_up_does_it(
-    cpus: int, room: int, processes: int, diary: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ahead, "_cpus", lambda: cpus)
-    monkeypatch.setattr(ahead, "_room", lambda: room)
-    assert ahead.compile_ahead([Compiles()], processes) == 0
-    assert diary.read_text() == ""
+def test_code_that_was_deleted_is_compiled_again(diary: Path) -> None:
+    folder = diary.parent / "cache" / "text"
+    folder.mkdir(parents=True)
+    for name in ("a.nbi", "b.nbi"):
+        (folder / name).touch()
+    record = ahead._Record(diary.parent / "cache" / "kernels.json")
+    record.add(["a:b"])
+    assert record.known() == {"a:b"}
+    (folder / "a.nbi").unlink()
+    assert record.known() == set()
+
+
+def test_what_was_killed_or_hangs_is_tried_again(diary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ahead, "PATIENCE_SECONDS", 1.5)
+    monkeypatch.setattr(ahead, "PATIENCE", 0)
+    kernels = [Kernel(f"{PARTS}:{name}", 1) for name in ("killed", "hangs", "one")]
+    assert ahead._run(kernels, 3) == [f"{PARTS}:one"]
+
+
+def test_a_part_after_the_other_where_there_is_one_cpu(diary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ahead, "_cpus", lambda: 1)
+    assert ahead.compile_ahead([Compiles()], 8) == 3
+    assert diary.read_text().split() == ["broken", "two", "one"]
+
+
+def test_folders_that_may_not_be_entered_end_nothing(diary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    assert ahead.compile_ahead([Compiles()], 2) == 0
 
 
 def test_where_nothing_can_be_kept_nothing_is_compiled(diary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,7 +147,7 @@ def test_another_cpu_or_source_is_another_record(monkeypatch: pytest.MonkeyPatch
     assert ahead._key() != before
 
 
-@pytest.mark.parametrize(("workers", "compiled"), [(2, ["broken", "one", "two"]), (1, [])])
+@pytest.mark.parametrize(("workers", "compiled"), [(2, ["broken", "one", "two"]), (0, [])])
 def test_a_run_compiles_before_it_begins(
     workers: int, compiled: list[str], diary: Path, write_jsonl: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -22,8 +22,6 @@ LINE_SECONDS = 10.0
 """Time between two plain lines."""
 SHOWN_ACTIVE = 20
 """Most shards under way in the live table: those that have run longest, for a cluster has hundreds."""
-QUIET_SECONDS = 20.0
-"""A phase that has read no document for so long is remarked upon."""
 
 
 class ProgressView:
@@ -37,7 +35,6 @@ class ProgressView:
         self._drawn = Group()
         self._printed = time.monotonic()
         self._stragglers: set[tuple[int, int]] = set()
-        self._quiet: set[int] = set()
 
     def __enter__(self) -> ProgressView:
         self._console.print(f"run in {safe_line(self._location)}", highlight=False)
@@ -64,17 +61,7 @@ class ProgressView:
             self._print_lines()
 
     def tick(self) -> None:
-        """Tell of shards that have become stragglers, and of phases that are slow to begin; once for each."""
-        now = self._tracker.clock()
-        for state in self._tracker.open_phases:
-            index = state.phase.index
-            silent = state.active and not state.phase.step and state.now("documents") == state.documents_before
-            if silent and state.seconds(now) >= QUIET_SECONDS and index not in self._quiet:
-                self._quiet.add(index)
-                self._print(
-                    "note: no document has come through yet. Stages are set up first: models are loaded, and in the"
-                    " first run of an installation kernels are compiled, which takes minutes, once"
-                )
+        """Tell of shards that have become stragglers; once for each."""
         for state, index, seconds in self._tracker.stragglers():
             key = (state.phase.index, index)
             if key not in self._stragglers:

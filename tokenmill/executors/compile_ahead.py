@@ -16,7 +16,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -26,6 +26,8 @@ from tokenmill.executors.process import child_command, child_environment, stop_p
 
 PROCESS_BYTES = 500_000_000
 """Memory that must be free for each process that compiles; the largest takes 325 MB."""
+PATIENCE, PATIENCE_SECONDS = 10, 60
+"""A part that takes more than so many times its seconds, and so many seconds more, is given up."""
 _PACKAGE = Path(__file__).resolve().parents[1]
 _POLL_SECONDS = 0.05
 
@@ -35,79 +37,112 @@ Say = Callable[[str], None]
 def compile_ahead(stages: Iterable[Stage], processes: int, say: Say = lambda line: None) -> int:
     """Compile what the set-ups of stages want and this machine has not compiled yet; returns how many parts that were.
 
-    processes: at most so many at the same time. With one there is nothing to gain, and nothing is done.
+    processes: at most so many at the same time. Whatever goes wrong here, the set-ups do.
     """
     wanted = sorted({kernel for stage in stages for kernel in stage.kernels()}, key=lambda one: (-one.seconds, one))
-    processes = min(processes, _cpus(), _room())
-    if not wanted or processes < 2:
+    record = _Record.of_this_machine() if wanted else None
+    if record is None:  # where no file can be written, numba can keep nothing either
         return 0
-    record = _Record.of_this_machine()
-    if record is None:  # then numba can keep nothing either
-        return 0
-    missing = [kernel for kernel in wanted if kernel.place not in record.known]
-    if not missing:
-        return 0
-    longest = max(max(kernel.seconds for kernel in missing), sum(kernel.seconds for kernel in missing) / processes)
-    parts = f"{len(missing)} parts" if len(missing) > 1 else "a part"
-    say(f"the first run on this machine compiles {parts} of tokenmill: about {longest:.0f} s, once")
-    _run(missing, processes)
-    record.add(kernel.place for kernel in missing)
+    known = record.known()
+    missing = [kernel for kernel in wanted if kernel.place not in known]
+    if missing:
+        processes = max(1, min(processes, _cpus(), _room()))
+        seconds = [kernel.seconds for kernel in missing]
+        parts = f"{len(missing)} parts" if len(missing) > 1 else "a part"
+        about = max(max(seconds), sum(seconds) / processes)
+        say(f"the first run on this machine compiles {parts} of tokenmill: about {about:.0f} s, once")
+        record.add(_run(missing, processes))
     return len(missing)
 
 
-def _run(kernels: Sequence[Kernel], processes: int) -> None:
-    """All parts, the first ones first. What fails is left to the set-up, which says why."""
+def _run(kernels: Sequence[Kernel], processes: int) -> list[str]:
+    """All parts, the first ones first. Returns the places of those that need not be tried again.
+
+    An error is told by the set-up, and would be the same again. What was killed (memory), or hangs, may do better.
+    """
     waiting = list(reversed(kernels))
-    running: list[subprocess.Popen[bytes]] = []
+    running: list[tuple[Kernel, subprocess.Popen[bytes], float]] = []
+    done: list[str] = []
     try:
         while waiting or running:
             while waiting and len(running) < processes:
-                command = child_command("tokenmill.executors.compile_child", os.getpid(), waiting.pop().place)
+                kernel = waiting.pop()
+                command = child_command("tokenmill.executors.compile_child", os.getpid(), kernel.place)
                 env, nothing = child_environment(), subprocess.DEVNULL
-                running.append(subprocess.Popen(command, env=env, stdin=nothing, stdout=nothing, stderr=nothing))
+                process = subprocess.Popen(command, env=env, stdin=nothing, stdout=nothing, stderr=nothing)
+                running.append((kernel, process, time.monotonic()))
             time.sleep(_POLL_SECONDS)
-            running = [process for process in running if process.poll() is None]
+            for entry in list(running):
+                kernel, process, started = entry
+                code = process.poll()
+                if code is None and time.monotonic() - started > PATIENCE_SECONDS + PATIENCE * kernel.seconds:
+                    stop_process(process)
+                    running.remove(entry)
+                elif code is not None:
+                    running.remove(entry)
+                    done += [kernel.place] if code in (0, 1) else []
     finally:
-        for process in running:
+        for _, process, _ in running:
             stop_process(process)
+    return done
 
 
 class _Record:
-    """What was compiled on this machine, by this Python and numba, from these sources."""
+    """What was compiled on this machine: a file beside the compiled code, of one version at a time, as numba's."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.known: set[str] = set()
-        with contextlib.suppress(OSError, ValueError, TypeError):
-            self.known.update(json.loads(path.read_text()))
 
     @classmethod
     def of_this_machine(cls) -> _Record | None:
         """None where no file can be written."""
-        folder = next(filter(_can_be_written, _folders()), None)
-        return cls(folder / f"kernels-{_key()}.json") if folder is not None else None
+        folder = next((folder for folder in map(_writable, _folders()) if folder is not None), None)
+        return cls(folder / "kernels.json") if folder is not None else None
+
+    def known(self) -> set[str]:
+        """The parts that need not be compiled; none where the record is of other sources, or code was deleted since."""
+        try:
+            found = json.loads(self._path.read_text())
+            if found["key"] == _key() and found["files"] <= _files(self._path.parent):
+                return set(found["parts"])
+        except (OSError, ValueError, TypeError, KeyError):
+            pass
+        return set()
 
     def add(self, places: Iterable[str]) -> None:
-        """Remember more, also what has failed: to try that again would cost every run seconds."""
-        self.known.update(places)
+        """Remember more, beside what another run has written meanwhile."""
+        found = {"key": _key(), "files": _files(self._path.parent), "parts": sorted({*self.known(), *places})}
         temporary = self._path.with_suffix(f".{os.getpid()}.tmp")
         with contextlib.suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(json.dumps(sorted(self.known)))
+            temporary.write_text(json.dumps(found))
             os.replace(temporary, self._path)
 
 
-def _folders() -> list[Path]:
-    """Where numba keeps compiled code, as it chooses: the record goes with it when that is deleted."""
-    given = os.environ.get("NUMBA_CACHE_DIR")
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tokenmill"
-    return [Path(given)] if given else [_PACKAGE / "text" / "__pycache__", cache]
+def _folders() -> Iterator[str]:
+    """Where numba keeps compiled code, as it chooses."""
+    if os.environ.get("NUMBA_CACHE_DIR"):
+        yield os.environ["NUMBA_CACHE_DIR"]
+        return
+    yield str(_PACKAGE / "text" / "__pycache__")
+    yield os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "tokenmill")
 
 
-def _can_be_written(folder: Path) -> bool:
-    """Whether files can be written there, or into a folder that can be made there."""
-    there = next(path for path in (folder, *folder.parents) if path.exists() or path == path.parent)
-    return there.is_dir() and os.access(there, os.W_OK)
+def _writable(folder: str) -> Path | None:
+    """The folder, if files can be written there or into a folder that can be made there."""
+    with contextlib.suppress(OSError):
+        there = next(path for path in (Path(folder), *Path(folder).parents) if path.exists() or path == path.parent)
+        if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
+            return Path(folder)
+    return None
+
+
+def _files(folder: Path) -> int:
+    """How many indexes of compiled functions there are: of a cache by itself, or of the package."""
+    try:
+        return sum(1 for _ in (folder if os.environ.get("NUMBA_CACHE_DIR") else _PACKAGE).rglob("*.nbi"))
+    except OSError:
+        return 0
 
 
 def _key() -> str:
@@ -136,9 +171,10 @@ def _cpus() -> int:
 
 def _room() -> int:
     """How many processes the memory that is free has room for; many where that cannot be told."""
-    try:
-        with open("/proc/meminfo") as stream:
-            free = next(int(line.split()[1]) for line in stream if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration, ValueError, IndexError):
-        return 1 << 10
-    return max(1, free * 1024 // PROCESS_BYTES)
+    free = [1 << 50]
+    with contextlib.suppress(OSError, StopIteration, ValueError, IndexError), open("/proc/meminfo") as stream:
+        free.append(next(int(line.split()[1]) for line in stream if line.startswith("MemAvailable:")) * 1024)
+    with contextlib.suppress(OSError, ValueError):  # a container's; "max" where it has none
+        limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
+        free.append(limit - int(Path("/sys/fs/cgroup/memory.current").read_text()))
+    return max(1, min(free) // PROCESS_BYTES)

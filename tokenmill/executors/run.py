@@ -19,7 +19,7 @@ from tokenmill.executors.compile_ahead import compile_ahead
 from tokenmill.executors.forget_marks import check_whole
 from tokenmill.executors.host import Limits
 from tokenmill.executors.local import InlineExecutor, LocalExecutor
-from tokenmill.executors.runspec import RUN_JSON, RunSpec, forget_queries, freeze, input_entry, load_run
+from tokenmill.executors.runspec import RUN_JSON, RunSpec, check_same, forget_queries, freeze, input_entry, load_run
 from tokenmill.executors.spans import misplaced, move, withdraw
 from tokenmill.executors.steps import SUCCESS_JSON, TASKS_JSON, StepWork
 from tokenmill.executors.worker import ShardTask
@@ -82,6 +82,7 @@ def _execute(
     spec: RunSpec, folder: RunFolder, executor: Executor, limits: Limits, observer: Observer | None
 ) -> RunOutcome:
     if folder.exists(RUN_JSON):
+        check_same(folder, folder.read_json(RUN_JSON), spec.to_json())
         check_whole(folder, load_run(folder))
     outcome = RunOutcome(resumed=freeze(folder, spec))
     _sweep(folder, spec)

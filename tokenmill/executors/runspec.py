@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import tempfile
+import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -193,12 +194,7 @@ def freeze(folder: RunFolder, spec: RunSpec) -> bool:
     """
     wanted = spec.to_json()
     present = folder.read_json(RUN_JSON)
-    if present is not None and (differences := run_differences(present, wanted)):
-        raise ConfigError(
-            f"{folder.location} holds another run",
-            why="; ".join(differences[:5]),
-            fix="choose another --output, or delete this one",
-        )
+    check_same(folder, present, wanted)
     _keep_queries(folder, spec)
     if present is None:
         # the recipe that made a data set is in the data set
@@ -214,6 +210,16 @@ def freeze(folder: RunFolder, spec: RunSpec) -> bool:
     return True
 
 
+def check_same(folder: RunFolder, present: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> None:
+    """ConfigError where a folder holds another run. present: its `run.json`, if it has one. Writes nothing."""
+    if present is not None and (differences := run_differences(present, wanted)):
+        raise ConfigError(
+            f"{folder.location} holds another run",
+            why="; ".join(differences[:5]),
+            fix="choose another --output, or delete this one",
+        )
+
+
 def _keep_queries(folder: RunFolder, spec: RunSpec) -> None:
     """Write the queries of the inputs' addresses where workers find them, readable for this user only.
 
@@ -225,10 +231,13 @@ def _keep_queries(folder: RunFolder, spec: RunSpec) -> None:
     if folder.is_local:
         place = Path(folder.path(QUERIES_JSON))
         place.parent.mkdir(parents=True, exist_ok=True)
-        partial = place.with_suffix(f".{os.getpid()}")
-        with open(partial, "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as stream:
-            json.dump(queries, stream)
-        partial.replace(place)
+        partial = place.with_name(f"{place.name}.{uuid.uuid4().hex}.tmp")  # a killed process's is swept by the next
+        try:
+            with open(partial, "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as stream:
+                json.dump(queries, stream)
+            partial.replace(place)
+        finally:
+            partial.unlink(missing_ok=True)
     else:
         folder.write_json(QUERIES_JSON, queries)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from tokenmill.text.compiled import inner, kept, lean_inlined
 
 VOID, RAW, HIDDEN, BLOCK, CLOSES_P, PRE, SCOPE, TABLE = 1, 2, 4, 8, 16, 32, 64, 128
 GROUP_SHIFT = 8
@@ -15,17 +16,17 @@ KEYS = 256
 _SPACE, _NEWLINE, _LT, _GT, _SLASH, _EQUALS, _DASH = 32, 10, 60, 62, 47, 61, 45
 
 
-@njit(cache=True, nogil=True, inline="always")
+@lean_inlined
 def _is_space(c):
     return c == 32 or (9 <= c <= 13)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@lean_inlined
 def _is_letter(c):
     return 97 <= (c | 32) <= 122
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _flags_of(code, keys, flags):
     slot = np.int64((code * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(56))
     while keys[slot] != 0:
@@ -35,7 +36,7 @@ def _flags_of(code, keys, flags):
     return 0
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _read_name(page, i):
     """Code (first eight letters, lower case) and end of the name that starts at i."""
     n = len(page)
@@ -54,7 +55,7 @@ def _read_name(page, i):
     return code, i
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _tag_end(page, i):
     """Position of the `>` that ends a tag, quotes after `=` respected (the length when there is none), and
     how many attributes it has."""
@@ -86,7 +87,7 @@ def _tag_end(page, i):
     return n, attributes
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _comment_end(page, i):
     """Position behind the comment whose text starts at i; the length when it never ends."""
     n = len(page)
@@ -101,7 +102,7 @@ def _comment_end(page, i):
     return n
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _raw_end(page, i, code):
     """Position of the end tag of a raw text element (script, style, ...); the length when it has none."""
     n = len(page)
@@ -114,7 +115,7 @@ def _raw_end(page, i, code):
     return n
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _after_implied_ends(depth, group, stack, kinds):
     """Depth once the element that a new sibling of this group ends by implication is closed."""
     if depth > len(stack):
@@ -131,7 +132,7 @@ def _after_implied_ends(depth, group, stack, kinds):
     return depth
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _after_end_tag(depth, code, stack, kinds):
     """Depth once an end tag has closed the nearest element of its name; a stray one closes nothing."""
     if depth > len(stack):
@@ -147,7 +148,7 @@ def _after_end_tag(depth, code, stack, kinds):
     return depth
 
 
-@njit(cache=True, nogil=True)
+@kept
 def scan(page, out, stack, kinds, keys, flags):
     """(elements, greatest depth, most attribute bytes and most attributes of a tag, bytes of text in `out`)."""
     n, room = len(page), len(out)

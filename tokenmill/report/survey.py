@@ -17,8 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tokenmill.filters.optout import optout_signals
-from tokenmill.report.licenses import license_family
+from tokenmill.report.licenses import license_family, signal_families
 from tokenmill.report.shares import coded, domain_of
 from tokenmill.report.survey_samples import MOST_POOLS, Pool
 from tokenmill.text.hosts import host_of
@@ -29,7 +28,6 @@ Counts = npt.NDArray[np.int64]
 
 TOP_DOMAINS = 25
 TOP_LANGUAGES = 40
-MOST_NOTICES = 1000
 MOST_MONTHS = 600
 OTHERS = "(others)"
 _NAME_CHARS = 120
@@ -130,10 +128,9 @@ class Survey:
             every = np.bincount(codes, minlength=len(values)).tolist()
             passed = np.bincount(codes[kept], minlength=len(values)).tolist()
             for value, documents, through in zip(values, every, passed, strict=True):
-                signals = optout_signals(value or "") if name == "robots" else (license_family(value or ""),)
+                signals = signal_families(value or "") if name == "robots" else (license_family(value or ""),)
                 for signal in filter(None, signals):
-                    known = signal in self.notices or len(self.notices) < MOST_NOTICES  # names of robots are anybody's
-                    row = self.notices.setdefault(signal if known else OTHERS, [0, 0])
+                    row = self.notices.setdefault(signal, [0, 0])
                     row[0] += documents
                     row[1] += through
 

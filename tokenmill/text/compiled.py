@@ -38,8 +38,17 @@ def lean_forced(function: Callable[..., Any]) -> Any:
 def _for_kernels(function: Callable[..., Any], **options: Any) -> Any:
     """Leaving out what a call from Python takes saves a fifth of the time of compiling."""
     made = numba.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)(function)
-    made.__class__ = _uncallable(type(made))
+    if hasattr(made, "py_func"):  # not with NUMBA_DISABLE_JIT
+        made.__class__ = _uncallable(type(made))
     return made
+
+
+def kept(function: Callable[..., Any], **options: Any) -> Any:
+    """A kernel that depends on no other file, and may be called from Python as well as from kernels."""
+    try:
+        return numba.njit(nogil=True, cache=True, **options)(function)
+    except RuntimeError:  # neither the package's folder nor the user's cache can be written
+        return numba.njit(nogil=True, **options)(function)
 
 
 @cache
@@ -59,11 +68,7 @@ def entry(make: Callable[[str], Callable[..., Any]], **options: Any) -> Callable
     options: more options of `numba.njit`; `_nrt=False` for kernels of `lean` functions.
     """
     function = make(_sources_digest(str(Path(make.__code__.co_filename).parent)))
-    kernel: Callable[..., Any]
-    try:
-        kernel = numba.njit(nogil=True, cache=True, **options)(function)
-    except RuntimeError:  # neither the package's folder nor the user's cache can be written
-        kernel = numba.njit(nogil=True, **options)(function)
+    kernel: Callable[..., Any] = kept(function, **options)
     return kernel
 
 
