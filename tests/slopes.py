@@ -314,7 +314,9 @@ class Growth:
 
     @property
     def bad(self) -> bool:
-        if math.inf in self.times or (self.per_megabyte > self.limit and self.per_megabyte > self.limit * slowness()):
+        if math.inf in self.times:
+            return True
+        if self.per_megabyte > self.limit and self.per_megabyte > self.limit * slowness():  # looked at only when late
             return True
         return len(self.times) == len(SIZES) and self.times[-1] > FLOOR and self.exponent > MAX_EXPONENT
 

@@ -125,6 +125,15 @@ def test_a_part_after_the_other_where_there_is_one_cpu(diary: Path, monkeypatch:
     assert diary.read_text().split() == ["broken", "two", "one"]
 
 
+def test_where_no_process_can_be_started_the_set_up_compiles(diary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object, **named: object) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(ahead.subprocess, "Popen", refuse)
+    assert ahead.compile_ahead([Compiles()], 2) == 3
+    assert not (diary.parent / "cache").exists(), "nothing is remembered"
+
+
 def test_folders_that_may_not_be_entered_end_nothing(diary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(self: Path) -> bool:
         raise PermissionError(13, "Permission denied", str(self))

@@ -7,7 +7,7 @@ import sys
 
 from tokenmill.cli.console import counted, error_console, make_table, output_console, safe_line
 from tokenmill.executors.forget import ForgetRequest, Forgotten, forget
-from tokenmill.executors.forget_marks import TOMBSTONES
+from tokenmill.io.removals import TOMBSTONES
 from tokenmill.io.runfolder import RunFolder
 from tokenmill.report.write import write_report
 

@@ -18,6 +18,7 @@ from tokenmill.core.errors import ConfigError
 from tokenmill.dedup.groups import Group, shards_of
 from tokenmill.dedup.keyfile import KeyFile, write_keys
 from tokenmill.io.filesystem import open_binary
+from tokenmill.io.removals import check_removed
 from tokenmill.io.runfolder import RunFolder
 
 
@@ -53,11 +54,7 @@ def open_index(place: str, stage: str, steps: Sequence[str]) -> Index:
     run = folder.read_json("run.json")
     if run is None:
         raise ConfigError(f"{place} holds no run", why="there is no run.json", fix="give the folder of a finished run")
-    if any(not folder.read_json(f"tombstones/{name}")["done"] for name in folder.list("tombstones")):
-        raise ConfigError(
-            f"a removal of documents from {place} is not finished",
-            fix="run the same tokenmill forget command again first",
-        )
+    check_removed(folder)
     phases = run["phases"]
     first = next((n for n, p in enumerate(phases) if p["stages"][0] == stage and p.get("step") == steps[0]), None)
     if first is None:

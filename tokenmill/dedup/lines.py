@@ -26,8 +26,8 @@ from tokenmill.dedup.removal import (
     SHOWN_CHARACTERS,
     batches_of,
     lists_of,
-    measured,
     outcome,
+    outcome_kernels,
     parts_of,
     selected,
     texts_at,
@@ -123,7 +123,7 @@ class LineDedup(Barrier):
         return {self._hashes: pa.list_(pa.uint64())}
 
     def kernels(self) -> Sequence[Kernel]:
-        return (Kernel("tokenmill.dedup.lines:warm_up_spans", 15), *measured(self.min_words_left))
+        return (Kernel("tokenmill.dedup.lines:warm_up_spans", 15), *outcome_kernels(self.min_words_left))
 
     def setup(self) -> None:
         warm_up_spans()

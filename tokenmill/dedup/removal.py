@@ -101,7 +101,7 @@ def texts_at(shard: ShardData, rows: Sequence[int]) -> list[str]:
     return found
 
 
-def measured(min_words_left: int) -> tuple[Kernel, ...]:
+def outcome_kernels(min_words_left: int) -> tuple[Kernel, ...]:
     """The kernel that `warm_up` compiles."""
     return (KERNEL,) if min_words_left > 0 else ()
 

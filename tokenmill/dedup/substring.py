@@ -24,7 +24,7 @@ from tokenmill.core.stage import Barrier
 from tokenmill.dedup import groups
 from tokenmill.dedup.groups import Group
 from tokenmill.dedup.keyfile import write_keys
-from tokenmill.dedup.removal import batches_of, lists_of, measured, outcome, parts_of, warm_up, write_shards
+from tokenmill.dedup.removal import batches_of, lists_of, outcome, outcome_kernels, parts_of, warm_up, write_shards
 from tokenmill.dedup.repeats import Marks, Slice, bands_for, distinct, distinct_checked, find_repeated, in_bands, slices
 from tokenmill.dedup.runs import Runs, Shown, numbers_of, runs_of
 from tokenmill.dedup.scope import salts
@@ -102,7 +102,7 @@ class SubstringDedup(Barrier):
         return {self._hashes: pa.list_(pa.uint64()), self._positions: pa.list_(pa.uint32())}
 
     def kernels(self) -> Sequence[Kernel]:
-        return (Kernel("tokenmill.dedup.substring:warm_up_windows", 15), *measured(self.min_words_left))
+        return (Kernel("tokenmill.dedup.substring:warm_up_windows", 15), *outcome_kernels(self.min_words_left))
 
     def setup(self) -> None:
         warm_up_windows()

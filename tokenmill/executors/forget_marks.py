@@ -18,9 +18,9 @@ from typing import Any
 
 from tokenmill.core.errors import ConfigError
 from tokenmill.executors.steps import SUCCESS_JSON
+from tokenmill.io.removals import TOMBSTONES, check_removed
 from tokenmill.io.runfolder import RunFolder
 
-TOMBSTONES = "tombstones"
 COLLECTED_JSON = "phases/collected.json"
 FORGOTTEN = "forgotten"
 """Reason under which the last stage of a run counts and lists documents that were removed after it."""
@@ -84,16 +84,6 @@ def tombstones(folder: RunFolder) -> Iterator[Tombstone]:
 def is_untouched(folder: RunFolder) -> bool:
     """Whether all phases of a run hold what they were made with, so that another run may take them over."""
     return not folder.list(TOMBSTONES) and not folder.exists(COLLECTED_JSON)
-
-
-def check_removed(folder: RunFolder) -> None:
-    """ConfigError where a removal was stopped half-way, so that files still hold what is to be forgotten."""
-    if any(not tombstone.done for tombstone in tombstones(folder)):
-        raise ConfigError(
-            f"a removal of documents from {folder.location} is not finished",
-            why="it was stopped half-way",
-            fix="run the same tokenmill forget command again first",
-        )
 
 
 def check_whole(folder: RunFolder, run: Mapping[str, Any]) -> None:

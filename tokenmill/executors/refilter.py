@@ -18,10 +18,11 @@ from tokenmill.core.pipeline import Pipeline
 from tokenmill.core.plan import Annotation, Plan, decides, make_plan, verdict_column
 from tokenmill.core.signals import is_signal, known_signals
 from tokenmill.core.stage import Annotate, Barrier, Filter, InputShard, Sink, Stage
-from tokenmill.executors.forget_marks import FORGOTTEN, check_removed
+from tokenmill.executors.forget_marks import FORGOTTEN
 from tokenmill.executors.runspec import Options, RunSpec, load_run
 from tokenmill.io.annotated import ReadAnnotated
 from tokenmill.io.filesystem import absolute_location
+from tokenmill.io.removals import check_removed
 from tokenmill.io.runfolder import RunFolder
 
 READ = "read_annotated"

@@ -57,7 +57,8 @@ _EVERYBODY = frozenset(("*", "all", "robots", "robot", "x-robots-tag"))
 _AGENT = re.compile(r"([a-z*][a-z0-9_.*-]{0,60})[ \t]*:[ \t]*(.*)", re.DOTALL)
 _QUOTES = "\"'\u201c\u201d\u2018\u2019` \t\r\n"
 _MOST_CHARACTERS = 4_000
-_USAGE = "content-usage"
+USAGE = "content-usage"
+"""The name of the header `Content-Usage`, in lower case."""
 _TRAINING = frozenset(("train-ai", "train-genai", "ai", "genai", "bots"))
 
 
@@ -80,7 +81,7 @@ def parse_robots(value: str) -> tuple[Directive, ...]:
     found: dict[Directive, None] = {}
     for part in value[:_MOST_CHARACTERS].lower().split(";"):
         head, colon, rest = part.partition(":")
-        if colon and head.strip(_QUOTES) == _USAGE:
+        if colon and head.strip(_QUOTES) == USAGE:
             found.update(dict.fromkeys(_usage(rest)))
         else:
             found.update(dict.fromkeys(_directives(part)))
@@ -109,7 +110,7 @@ def _usage(text: str) -> Iterator[Directive]:
     for piece in text.split(","):
         name, equals, value = piece.strip(_QUOTES).partition("=")
         if equals and re.fullmatch(r"[a-z][a-z0-9_-]{0,40}", name.strip()):
-            yield Directive(_USAGE, "", f"{name.strip()}={value.strip(_QUOTES)[:10]}")
+            yield Directive(USAGE, "", f"{name.strip()}={value.strip(_QUOTES)[:10]}")
 
 
 @lru_cache(1 << 14)
@@ -121,10 +122,10 @@ def optout_signals(value: str) -> tuple[str, ...]:
             found[f"{directive.agent}:{directive.name}" if directive.agent else directive.name] = None
         elif directive.name == "tdm-reservation" and directive.value.split()[:1] == ["1"]:
             found[directive.name] = None
-        elif directive.name == _USAGE:
+        elif directive.name == USAGE:
             name, _, allowed = directive.value.partition("=")
             if name in _TRAINING and allowed in ("n", "0", "?0", "no"):
-                found[f"{_USAGE}:{name}"] = None
+                found[f"{USAGE}:{name}"] = None
     return tuple(sorted(found))
 
 
@@ -210,7 +211,7 @@ class OptOut(Filter):
         """The signal that a name in `optout` is; "" for none."""
         if name == "tdm-reservation":
             return "tdm_reservation"
-        if name.startswith(_USAGE):
+        if name.startswith(USAGE):
             return "content_usage"
         agent, _, directive = name.rpartition(":")
         if agent and agent not in self._agents:

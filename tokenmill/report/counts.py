@@ -16,11 +16,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tokenmill.filters.optout import optout_signals
 from tokenmill.io.filesystem import open_binary
 from tokenmill.io.push_files import committed_files
 from tokenmill.io.runfolder import RunFolder
-from tokenmill.report.licenses import license_family
+from tokenmill.report.licenses import license_family, signal_families
 
 MAX_VALUES = 10_000
 """Most distinct values of a column that are counted one by one."""
@@ -147,9 +146,8 @@ def _count_texts(name: str, column: pa.Array, counts: DataCounts, met: dict[str,
         column = column.dictionary_decode()
     for value, number in ((item["values"], item["counts"]) for item in column.value_counts().to_pylist()):
         if name == "robots":
-            for signal in optout_signals(value) if value else ():
-                known = signal in counts.signals or len(counts.signals) < MAX_VALUES
-                counts.signals[signal if known else OTHERS] += number
+            for signal in signal_families(value) if value else ():
+                counts.signals[signal] += number
         elif name == "license":
             if value:
                 counts.licenses[license_family(value)] += number

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from tokenmill.filters.optout import AI_AGENTS, optout_signals
+from tokenmill.filters.optout import AI_AGENTS, USAGE, optout_signals
 
 OTHER_ROBOT = "(other robot)"
 _CODES = frozenset(
@@ -40,6 +40,6 @@ def signal_families(value: str) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for signal in optout_signals(value):
         agent, colon, said = signal.rpartition(":")
-        known = not colon or agent in AI_AGENTS or agent == "content-usage"
+        known = not colon or agent in AI_AGENTS or agent == USAGE
         found[signal if known else f"{OTHER_ROBOT}:{said}"] = None
     return tuple(found)
